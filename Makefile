@@ -1,0 +1,72 @@
+# Two commands do everything on a fresh machine with python3, make and a C compiler: `make sweep`, `make test`.
+PYTHON  ?= python3
+VENV    ?= .venv
+SWEEP   ?= sweeps/listops_pareto.yaml
+CONFIG  ?= lra/listops_short
+WORKERS ?= 2
+DEVICES ?= 2
+PORT    ?= 6006
+ARGS    ?=
+
+BIN     := $(VENV)/bin
+SEQBOAT := $(BIN)/seqboat
+LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test test-slow test-gpu fit tensorboard ddp notebooks lint format lock bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: SWEEP=$(SWEEP) CONFIG=$(CONFIG) WORKERS=$(WORKERS) DEVICES=$(DEVICES) ARGS='key=value ...'"
+
+setup: $(VENV)/.ready  ## build .venv with the pinned versions (the other targets do it when needed)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seqboat_lab needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q uv
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync -q --require-hashes requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+sweep: setup  ## search memory size and temperature on ListOps, to a Pareto front (SWEEP=, WORKERS=)
+	$(SEQBOAT) sweep $(SWEEP) --workers $(WORKERS) $(ARGS)
+
+test: setup  ## the test suite, under 10 minutes on two cores
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-gpu: setup  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+fit: setup  ## train one experiment (CONFIG=, ARGS='key=value ...')
+	$(SEQBOAT) fit $(CONFIG) $(ARGS)
+
+tensorboard: setup  ## curves, rasters and sweeps of everything under runs/ (PORT=6006)
+	$(BIN)/tensorboard --logdir runs --port $(PORT)
+
+ddp: setup  ## train with DEVICES processes: GPUs where there are some, else CPU over gloo
+	$(SEQBOAT) fit $(CONFIG) trainer.devices=$(DEVICES) $(ARGS)
+
+notebooks: setup  ## run the notebooks on the newest sweep and write them as HTML under runs/notebooks
+	$(BIN)/jupyter nbconvert --to html --execute --output-dir runs/notebooks notebooks/*.ipynb
+
+lint: setup  ## ruff: style, names, unused code, format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## let ruff rewrite what lint would refuse
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup  ## pin today's newest versions into requirements.lock
+	$(BIN)/uv $(LOCKING) --upgrade -o requirements.lock > /dev/null
+
+bench: setup  ## measure the layer beside the textbook, a transformer and the machine's limit
+	$(SEQBOAT) bench $(ARGS)
+
+clean:  ## remove the environment and caches; runs/ and data/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find seqboat_lab tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""Measuring: seconds as medians, peak memory of a process of its own, and the machine's matmul rate."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+REPEATS = 5
+
+
+def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median wall-clock seconds of `run` after one warm-up; waits for a GPU."""
+    times = []
+    for _ in range(repeats + 1):
+        _wait()
+        start = time.perf_counter()
+        run()
+        _wait()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def side_by_side(runs: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Medians of several runs whose repeats take turns, so that a noisy moment hits them alike."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            _wait()
+            start = time.perf_counter()
+            run()
+            _wait()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def matmul_rate(size: int = 2048) -> float:
+    """FLOPs per second of a large float32 matmul: the best this machine does."""
+    a, b = torch.randn(2, size, size)
+    return 2 * size**3 / seconds(lambda: a @ b, repeats=9)
+
+
+def peak_bytes(case: str, kind: str, *arguments: str) -> int:
+    """Peak resident memory that one training step adds, in a process of its own (benchmarks.memory)."""
+    command = [sys.executable, "-m", "benchmarks.memory", case, kind, *arguments]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["peak_bytes"]
+
+
+def machine() -> str:
+    """The kind of machine, without its name."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = "CPU"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{torch.get_num_threads()} threads of {model}, torch {torch.__version__}"
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,81 @@
+"""What training costs besides forward, backward and optimiser."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from seqboat_lab.config import load_experiment
+from seqboat_lab.training import experiment
+from seqboat_lab.training.optim import make_optimizer
+
+
+class Stopwatch(Callback):
+    """Seconds of a whole fit, and those from the first training batch to the last."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+
+def overhead(steps: int = 300) -> dict[str, float]:
+    """A fit of `steps` updates with its logging beside a plain loop over the same batches, in turns.
+
+    compute share: seconds of forward, backward, clipping and optimiser in the plain loop, of all seconds that the
+    fit took for the same updates, validation left out.
+    """
+    overrides = [f"trainer.max_steps={steps}", f"trainer.val_every={steps}", "trainer.progress=false"]
+    config = load_experiment("lra/listops_short", overrides)
+    watch = Stopwatch()
+    plain_before = _plain_loop(config, steps // 2)
+    with tempfile.TemporaryDirectory() as run_dir:
+        experiment.fit(config, Path(run_dir), extra=[watch, timer := _Validation()])
+    plain_after = _plain_loop(config, steps // 2)
+    plain = {k: (plain_before[k] + plain_after[k]) / 2 for k in plain_before}
+    fit = (watch.seconds - timer.seconds) / steps
+    return {
+        "fit s/step": fit,
+        "plain compute s/step": plain["compute"],
+        "plain loading s/step": plain["loading"],
+        "compute share of fit": plain["compute"] / fit,
+    }
+
+
+class _Validation(Callback):
+    seconds = 0.0
+
+    def on_validation_start(self, *args) -> None:
+        self.start = time.perf_counter()
+
+    def on_validation_end(self, *args) -> None:
+        self.seconds += time.perf_counter() - self.start
+
+
+def _plain_loop(config, steps: int) -> dict[str, float]:
+    import torch
+
+    data = experiment.make_datamodule(config)
+    data.prepare_data()
+    data.setup()
+    module = experiment.make_module(config, data)
+    optimizer, schedule = make_optimizer(module.model, config.optim, config.trainer.max_steps)
+    batches = iter(data.train_dataloader())
+    next(batches)
+    times = {"loading": 0.0, "compute": 0.0}
+    for _ in range(steps):
+        start = time.perf_counter()
+        batch = next(batches)
+        loaded = time.perf_counter()
+        loss = torch.nn.functional.cross_entropy(module(batch).logits, batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip_norm)
+        optimizer.step()
+        schedule.step()
+        times["loading"] += loaded - start
+        times["compute"] += time.perf_counter() - loaded
+    return {name: value / steps for name, value in times.items()}

@@ -1,0 +1,44 @@
+"""Cost of one streamed token after a short and after a long context."""
+
+import torch
+
+from benchmarks.measure import seconds
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn import SeqBoat
+from seqboat_lab.nn.layer import LayerState
+from seqboat_lab.training.results import peak_memory
+
+STREAM = ModelConfig(
+    layers=12, d_model=512, d_hidden=1024, d_attention=128, memory_size=256, bidirectional=False, position="rotary",
+    prenorm=True, dropout=0.0,
+)  # fmt: skip
+TOKENS = 50
+
+
+def streaming(contexts: tuple[int, ...] = (1_000, 100_000)) -> dict[int, dict[str, float]]:
+    """Seconds per token and state size after contexts of these lengths, which are really read, in blocks."""
+    torch.manual_seed(0)
+    model = SeqBoat(STREAM).eval()
+    results = {}
+    with torch.no_grad():
+        state, read = model.init_state(1), 0
+        for context in sorted(contexts):
+            while read < context:
+                block = min(1000, context - read)
+                _, outputs = model(torch.randn(1, block, STREAM.d_model), state=state)
+                state, read = [out.state for out in outputs], read + block
+            holder = [state]
+
+            def tokens(holder: list[list[LayerState]] = holder) -> None:
+                for _ in range(TOKENS):
+                    _, _, holder[0] = model.step(torch.randn(1, STREAM.d_model), holder[0])
+
+            per_token = seconds(tokens) / TOKENS
+            state, read = holder[0], read + 6 * TOKENS
+            results[context] = {"seconds": per_token, "state_bytes": _bytes(state), "peak_bytes": peak_memory()}
+    return results
+
+
+def _bytes(state: list[LayerState]) -> int:
+    tensors = [t for layer in state for t in (layer.ssm, *layer.memory)]
+    return sum(t.numel() * t.element_size() for t in tensors)

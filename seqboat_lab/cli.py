@@ -1,0 +1,212 @@
+"""`seqboat`: parses, calls one function, prints."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqboat_lab.config.checks import ConfigError, UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand. Returns the exit status: 0, 2 for a user's error, 130 when interrupted."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    overrides = [word for word in rest if "=" in word and not word.startswith("-")]  # may follow options
+    if len(overrides) < len(rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unknown argument {next((w for w in rest if w not in overrides), rest[0])!r}")
+    if rest:
+        options.overrides += overrides
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away, as in `seqboat ... | head`
+        return 0
+    except UserError as error:
+        print(f"seqboat: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seqboat", description="Experiments with sparse modular activation.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run, summary: str | None) -> argparse.ArgumentParser:
+        hidden = {} if summary is None else {"help": summary}
+        sub = commands.add_parser(name, description=summary, **hidden)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("fit", _fit, "train one experiment")
+    sub.add_argument("config", nargs="?", help="name under configs/ (lra/listops_short) or a YAML file")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. model.memory_size=64")
+    sub.add_argument("--resume", type=Path, metavar="RUN_DIR", help="continue the run in this directory")
+    sub.add_argument("--run-dir", type=Path, help="where results go (default: runs/<experiment>/<time>)")
+
+    sub = command("sweep", _sweep, "search over experiments, to a Pareto front")
+    sub.add_argument("sweep", type=Path, help="a YAML file such as sweeps/listops_pareto.yaml")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
+    sub.add_argument("--workers", type=int, default=1, help="processes that run trials at the same time (default 1)")
+
+    sub = command("sweep-worker", _sweep_worker, None)
+    sub.add_argument("sweep", type=Path)
+    sub.add_argument("index", type=int)
+    sub.add_argument("--threads", type=int)
+
+    sub = command("report", _report, "write the report of a sweep again")
+    sub.add_argument("directory", type=Path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
+
+    sub = command("config", _config, "print an experiment with all its fields")
+    sub.add_argument("config")
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+
+    sub = command("describe", _describe, "parameters and FLOPs of an experiment's model, part by part")
+    sub.add_argument("config")
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    sub.add_argument("--rate", type=float, default=0.5, help="activation rate to count for (default 0.5)")
+
+    sub = command("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
+    sub.add_argument("checkpoint", type=Path)
+    sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
+    sub.add_argument("--run-dir", type=Path, help="where the run goes (default: runs/official/<task>)")
+
+    data = commands.add_parser("data", help="prepare data sets and see which are there")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    sub = actions.add_parser("prepare", help="download, unpack or generate a task's data")
+    sub.set_defaults(run=_prepare)
+    sub.add_argument("task", help="a task (listops), or an experiment (lra/listops_short) for the data it uses")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the data, e.g. size=128")
+    sub.add_argument("--root", help="directory of all data (default: data)")
+    sub.add_argument("--from", dest="archive", type=Path, help="an official archive that you have already")
+    sub.add_argument("--processes", type=int, help="processes for generating and reading (default: all CPUs)")
+    sub = actions.add_parser("status", help="what is there and what is missing")
+    sub.set_defaults(run=_data_status)
+    sub.add_argument("--root", default="data")
+    sub = actions.add_parser("sheet", help="a picture of generated Pathfinder examples of both labels")
+    sub.set_defaults(run=_sheet)
+    sub.add_argument("path", type=Path)
+    sub.add_argument("--size", type=int, default=128, help="pixels (default 128)")
+    return parser
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from seqboat_lab.config import load_experiment
+
+    if options.resume:
+        overrides = [o for o in (options.config, *options.overrides) if o]
+        from seqboat_lab.training import experiment
+
+        run_dir = options.resume
+        summary = experiment.resume(run_dir, overrides)
+    else:
+        if options.config is None:
+            raise ConfigError("fit", "expected an experiment, such as lra/listops_short, or --resume RUN_DIR")
+        config = load_experiment(options.config, options.overrides)  # a mistake is told before torch is loaded
+        from seqboat_lab.training import experiment
+
+        run_dir = options.run_dir or experiment.new_run_dir(Path(options.config).with_suffix("").name)
+        summary = experiment.fit(config, run_dir)
+    if summary:
+        print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from seqboat_lab.sweep.config import load_sweep
+    from seqboat_lab.sweep.run import run_sweep
+
+    if options.workers < 1:
+        raise ConfigError("--workers", f"{options.workers} is not possible here; expected at least 1")
+    run_sweep(load_sweep(options.sweep, options.overrides), options.workers)
+
+
+def _sweep_worker(options: argparse.Namespace) -> None:
+    from seqboat_lab.sweep.config import parse_sweep
+    from seqboat_lab.sweep.worker import work
+
+    work(parse_sweep(options.sweep), options.index, options.threads)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from seqboat_lab.analysis.report import report
+    from seqboat_lab.analysis.sweeps import newest_sweep
+
+    directory = options.directory or newest_sweep()
+    report(directory)
+    print(f"wrote {directory}/report.html")
+
+
+def _config(options: argparse.Namespace) -> None:
+    from omegaconf import OmegaConf
+
+    from seqboat_lab.config import load_experiment
+    from seqboat_lab.config.files import to_dict
+
+    print(OmegaConf.to_yaml(OmegaConf.create(to_dict(load_experiment(options.config, options.overrides)))), end="")
+
+
+def _describe(options: argparse.Namespace) -> None:
+    from seqboat_lab.config import load_experiment
+
+    config = load_experiment(options.config, options.overrides)
+    if not 0 <= options.rate <= 1:
+        raise ConfigError("--rate", f"{options.rate} is not possible here; expected a number from 0 to 1")
+    from seqboat_lab.analysis.describe import describe
+
+    describe(config, options.rate)
+
+
+def _import_official(options: argparse.Namespace) -> None:
+    from seqboat_lab.training.import_official import import_official
+
+    run_dir = options.run_dir or Path("runs") / "official" / options.task
+    import_official(options.checkpoint, options.task, run_dir)
+    print(f"wrote {run_dir}; evaluate it with: seqboat evaluate {run_dir}")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from seqboat_lab.config import load_experiment
+    from seqboat_lab.config.data import DATA_CONFIGS
+    from seqboat_lab.config.files import build, merge
+
+    overrides = [o.removeprefix("data.") for o in options.overrides]
+    if options.root:
+        overrides.append(f"root={options.root}")
+    if options.task in DATA_CONFIGS:
+        task, section = options.task, DATA_CONFIGS[options.task]
+        config = build(section, merge({}, overrides, section), "data")
+    else:
+        experiment = load_experiment(options.task, [f"data.{o}" for o in overrides])
+        task, config = experiment.task, experiment.data
+    from seqboat_lab.data.prepare import prepare
+
+    counts = prepare(task, config, options.archive, options.processes)
+    print(f"{task} is ready under {config.root}: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()))
+
+
+def _data_status(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from seqboat_lab.data.prepare import status
+
+    table = Table("task", "variant", "state", "train / val / test, or what to do", "place")
+    colours = {"ready": "green", "files only": "yellow", "missing": "dim"}
+    for row in status(options.root):
+        state = f"[{colours[row.state]}]{row.state}[/]"
+        table.add_row(row.task, row.variant, state, row.detail, str(row.place))
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def _sheet(options: argparse.Namespace) -> None:
+    from seqboat_lab.config.checks import require
+    from seqboat_lab.config.data import PATHFINDER_SIZES
+    from seqboat_lab.data.pathfinder_sheet import save_sheet
+
+    require(options.size in PATHFINDER_SIZES, "--size", options.size, f"one of {PATHFINDER_SIZES}")
+    print(f"wrote {save_sheet(options.path, options.size)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The latent configurator's part of a model: one dataclass per kind, found by name in `CONFIGURATOR_CONFIGS`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqboat_lab.config.checks import at_least, fraction, positive, require
+
+
+@dataclass(frozen=True)
+class TemperedSoftmaxConfig:
+    """The paper's latent configurator: argmax decision, softmax confidence."""
+
+    kind: Literal["tempered_softmax"] = "tempered_softmax"
+    temperature_scale: float = 1.0
+    """c: the temperature starts at c * sqrt(d_model); small values decide sharply and early."""
+
+    def __post_init__(self):
+        positive(self, "temperature_scale")
+
+
+@dataclass(frozen=True)
+class GumbelSoftmaxConfig:
+    """Straight-through Gumbel softmax (Jang et al. 2017, arXiv 1611.01144): sampled while training, argmax after."""
+
+    kind: Literal["gumbel_softmax"] = "gumbel_softmax"
+    initial_temperature: float = 2.0
+    """Temperature of the first training batch: high values pass gradients to undecided tokens."""
+    final_temperature: float = 0.5
+    """Temperature from `anneal_steps` on; it falls exponentially before."""
+    anneal_steps: int = 1000
+    """Training batches until `final_temperature`."""
+
+    def __post_init__(self):
+        positive(self, "final_temperature")
+        low, high = self.final_temperature, self.initial_temperature
+        require(high >= low, "initial_temperature", high, f"at least final_temperature = {low}")
+        at_least(self, "anneal_steps", 1)
+
+
+@dataclass(frozen=True)
+class SigmoidConfig:
+    """One logit per token: active if sigmoid(u) > 0.5, with that confidence; no temperature."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+
+
+@dataclass(frozen=True)
+class AlwaysConfig:
+    """Every token is active with confidence 1: Mega with a sliding window."""
+
+    kind: Literal["always"] = "always"
+
+
+@dataclass(frozen=True)
+class NeverConfig:
+    """No token is active: the SSM and the skip path alone."""
+
+    kind: Literal["never"] = "never"
+
+
+@dataclass(frozen=True)
+class RandomConfig:
+    """Positions drawn once and for all, whatever the input: a baseline for learned decisions."""
+
+    kind: Literal["random"] = "random"
+    rate: float = 0.5
+    """Share of active positions, from 0 to 1."""
+    seed: int = 0
+    """Which positions: a hash of seed, layer and position decides."""
+
+    def __post_init__(self):
+        fraction(self, "rate")
+        at_least(self, "seed", 0)
+
+
+@dataclass(frozen=True)
+class EveryKthConfig:
+    """Positions 0, k, 2k, ... are active, whatever the input: a baseline for learned decisions."""
+
+    kind: Literal["every_kth"] = "every_kth"
+    k: int = 2
+    """Distance between active positions; the activation rate is 1/k."""
+
+    def __post_init__(self):
+        at_least(self, "k", 1)
+
+
+ConfiguratorConfig = (
+    TemperedSoftmaxConfig
+    | GumbelSoftmaxConfig
+    | SigmoidConfig
+    | AlwaysConfig
+    | NeverConfig
+    | RandomConfig
+    | EveryKthConfig
+)
+
+CONFIGURATOR_CONFIGS = {
+    "tempered_softmax": TemperedSoftmaxConfig,
+    "gumbel_softmax": GumbelSoftmaxConfig,
+    "sigmoid": SigmoidConfig,
+    "always": AlwaysConfig,
+    "never": NeverConfig,
+    "random": RandomConfig,
+    "every_kth": EveryKthConfig,
+}

@@ -1,0 +1,121 @@
+"""`ExperimentConfig`: everything that determines one run."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seqboat_lab.config.checks import at_least, choose, fraction, positive, require
+from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, ListOpsConfig
+from seqboat_lab.config.model import ModelConfig
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser and learning-rate schedule."""
+
+    optimizer: Literal["adamw", "radam"] = "adamw"
+    """Both with decoupled weight decay."""
+    lr: float = 4e-3
+    """Peak learning rate."""
+    ssm_lr: float | None = None
+    """Peak learning rate of an SSM's time scales (A, dt, eigenvalues; EMAs train them like all else); null = a
+    tenth of `lr`, at most 1e-3."""
+    beta1: float = 0.9
+    """Decay of Adam's first moment."""
+    beta2: float = 0.98
+    """Decay of Adam's second moment."""
+    eps: float = 1e-8
+    """Adam's denominator offset."""
+    weight_decay: float = 0.01
+    """Decoupled: each step shrinks a weight by lr * weight_decay."""
+    ssm_weight_decay: float = 0.0
+    """Weight decay of the same parameters."""
+    decay_everything: bool = False
+    """Also decay norms, biases and SSM parameters, as the authors' code does."""
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+    warmup_steps: int = 100
+    """Updates of linear warm-up."""
+    warmup_init_lr: float = 1e-7
+    """Learning rate of the first update."""
+    decay_power: float = 1.0
+    """The decay to 0 at the last update: 1 is linear, 2 quadratic."""
+
+    def __post_init__(self):
+        for name in ("lr", "eps", "decay_power"):
+            positive(self, name)
+        if self.ssm_lr is not None:
+            at_least(self, "ssm_lr", 0)
+        for name in ("weight_decay", "ssm_weight_decay", "clip_norm", "warmup_steps", "warmup_init_lr"):
+            at_least(self, name, 0)
+        for name in ("beta1", "beta2"):
+            fraction(self, name)
+            require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, how often, on what."""
+
+    max_steps: int = 1000
+    """Optimiser updates."""
+    val_every: int = 200
+    """Updates between validations."""
+    val_batches: int | None = None
+    """Validation batches per validation; null = the whole split."""
+    log_every: int = 20
+    """Updates between logged training values."""
+    accumulate: int = 1
+    """Batches whose gradients are added up for one update."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to run; `auto` takes a GPU when there is one."""
+    devices: int = 1
+    """Processes of distributed data parallelism: GPUs, or CPU processes over gloo."""
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    """bf16-mixed: matmuls in bfloat16; SSM kernels, router and softmax stay in float32."""
+    compile: bool = False
+    """torch.compile the model: a slow first step, then faster ones."""
+    threads: int | None = None
+    """CPU threads per process; null = all cores shared among the devices."""
+    progress: bool = True
+    """Show progress on the terminal."""
+
+    def __post_init__(self):
+        for name in ("max_steps", "val_every", "log_every", "accumulate", "devices"):
+            at_least(self, name, 1)
+        for name in ("val_batches", "threads"):
+            if getattr(self, name) is not None:
+                at_least(self, name, 1)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment: the same config, seed and device count give the same numbers."""
+
+    task: str = "listops"
+    """Which task; it decides which fields `data` has."""
+    data: DataConfig = field(default_factory=ListOpsConfig, metadata={"tag": "../task", "among": DATA_CONFIGS})
+    """Where the data is and how it is batched."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """The optimiser and its schedule."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """The training run."""
+    seed: int = 1
+    """Seed of initialisation, dropout and data order."""
+
+    def __post_init__(self):
+        choose("task", self.task, DATA_CONFIGS, "task")
+        per_step = self.trainer.devices * self.trainer.accumulate
+        require(
+            self.data.batch_size % per_step == 0,
+            "data.batch_size",
+            self.data.batch_size,
+            f"a multiple of trainer.devices * trainer.accumulate = {per_step}",
+        )
+        require(
+            self.optim.warmup_steps < self.trainer.max_steps,
+            "optim.warmup_steps",
+            self.optim.warmup_steps,
+            f"fewer than trainer.max_steps = {self.trainer.max_steps}",
+        )

@@ -1,0 +1,81 @@
+"""The model's part of an experiment: what a SeqBoat network is made of."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seqboat_lab.config.checks import at_least, fraction, require
+from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, ConfiguratorConfig, TemperedSoftmaxConfig
+from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One SeqBoat network (Ren et al. 2023, arXiv 2306.11197)."""
+
+    layers: int = 2
+    """Number of SeqBoat layers."""
+    d_model: int = 64
+    """d, width of the residual stream."""
+    d_hidden: int = 128
+    """h, width of the gated attention unit's values and gate."""
+    d_attention: int = 32
+    """z, width of the single attention head's queries and keys."""
+    memory_size: int = 128
+    """w, working memory: active tokens a query may look back (and ahead, when bidirectional)."""
+    bidirectional: bool = True
+    """Read both ways (classification) or only the past (language modelling)."""
+    attention: Literal["softmax", "relu2", "laplace"] = "softmax"
+    """Attention function over the scores."""
+    position: Literal["bias", "local", "rotary"] = "bias"
+    """Bias by original distance, by distance among active tokens, or rotation by original position."""
+    max_positions: int = 2048
+    """M: original distances beyond M - 1 share one bias (`position: bias` only)."""
+    norm: Literal["layernorm", "batchnorm", "syncbatchnorm", "scalenorm", "rmsnorm"] = "layernorm"
+    """Normalisation; the batch norms make rows of a training batch depend on each other."""
+    prenorm: bool = False
+    """Normalise a layer's input (and once at the end) instead of its output."""
+    ssm: SSMConfig = field(default_factory=EMAConfig, metadata={"tag": "kernel", "among": SSM_CONFIGS})
+    """The state space model that reads every token."""
+    configurator: ConfiguratorConfig = field(
+        default_factory=TemperedSoftmaxConfig, metadata={"tag": "kind", "among": CONFIGURATOR_CONFIGS}
+    )
+    """What decides which tokens are active."""
+    ffn_hidden: int | None = None
+    """Width of a feed-forward block after each layer; null = none, as in the authors' recipes."""
+    absolute_position: bool = False
+    """Add a scaled sinusoid of the absolute position to the embedding."""
+    classifier_hidden: int = 128
+    """Width of the classifier's hidden layer."""
+    dropout: float = 0.1
+    """Dropout after the embedding, after the SSM and in the classifier."""
+    hidden_dropout: float = 0.0
+    """Dropout on the attention values."""
+
+    def __post_init__(self):
+        for name in (
+            "layers",
+            "d_model",
+            "d_hidden",
+            "d_attention",
+            "memory_size",
+            "max_positions",
+            "classifier_hidden",
+        ):
+            at_least(self, name, 1)
+        if self.ffn_hidden is not None:
+            at_least(self, "ffn_hidden", 1)
+        for name in ("dropout", "hidden_dropout"):
+            fraction(self, name)
+            require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+        require(
+            self.position != "rotary" or self.d_attention % 2 == 0,
+            "d_attention",
+            self.d_attention,
+            "an even number, since rotary positions turn pairs",
+        )
+        require(
+            not self.absolute_position or self.d_model % 2 == 0,
+            "d_model",
+            self.d_model,
+            "an even number, since absolute positions pair sines with cosines",
+        )

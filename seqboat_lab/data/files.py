@@ -1,0 +1,82 @@
+"""Files that appear whole or not at all: locks between processes and landing by atomic rename."""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqboat_lab.data.errors import DataError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path` (a file `.<name>.lock` beside it) against other processes.
+
+    The kernel frees the lock of a killed process, so no stale lock can block anyone. Not reentrant.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115 (closed below)
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def landing(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write (file or directory), renamed to `path` if the block ends well.
+
+    On an error nothing is left behind. Call it under `locked(path)`: it removes what killed processes left.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        remove(leftover)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.partial"
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _sync(temporary)
+            if path.is_dir():  # a directory cannot be renamed onto a full one
+                old = path.parent / f".{path.name}.old.partial"
+                path.rename(old)
+                temporary.rename(path)
+                remove(old)
+            else:
+                temporary.rename(path)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one-line `DataError`s that name the file, or else `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = "the disk is full; nothing incomplete was kept: free space, or choose another data.root"
+        else:
+            problem = f"{error.strerror or error}; check its permissions, or choose a writable data.root"
+        raise DataError(f"{error.filename or path}: {problem}") from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a tree; nothing there is fine too."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Force contents to disk before the rename makes them official."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    if len(files) > 16:
+        os.sync()  # one wait for all: thousands of pictures would each cost a disk's round trip
+        return
+    for file in files:
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())

@@ -1,0 +1,130 @@
+"""Image: CIFAR-10 in grayscale, pixel by pixel (Krizhevsky 2009; Tay et al. 2020)."""
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqboat_lab.config.data import ImageConfig
+from seqboat_lab.data import synthetic
+from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.encode import Bytes, Real
+from seqboat_lab.data.errors import DataError
+from seqboat_lab.data.store import fingerprint_of
+
+TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_FILE = "test_batch"
+TRAIN_SHARE = 0.9
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds NumPy arrays and plain values, calls nothing else: a pickle could otherwise run any program."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return np._core.multiarray._reconstruct
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):
+            return lambda text, encoding: text.encode("latin1")  # how protocol 2 writes bytes
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no image file needs")
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """(n, 3, pixels) uint8 -> (n, pixels) uint8: ITU-R 601 luma, rounded, in 16-bit fixed point."""
+    r, g, b = (rgb[:, i].astype(np.uint32) for i in range(3))
+    return ((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16).astype(np.uint8)
+
+
+def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Grayscale pixels (n, 1024) uint8 and labels (n,) of an official pickled batch.
+
+    Raises `DataError` for anything that is not one.
+    """
+    try:
+        with open(path, "rb") as file:
+            batch = _ArraysOnly(file, encoding="bytes").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a CIFAR-10 batch ({problem}); get the archive again") from None
+    fields = {_text(key): value for key, value in batch.items()} if isinstance(batch, dict) else {}
+    if "data" not in fields or "labels" not in fields:
+        raise DataError(
+            f"{path}: expected a dictionary with 'data' and 'labels', found {sorted(fields) or type(batch)}"
+        )
+    data, labels = fields["data"], np.asarray(fields["labels"])
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise DataError(f"{path}: expected images as uint8 (n, 3072) for 3 x 32 x 32 pixels, found {found}")
+    if labels.shape != (len(data),):
+        raise DataError(f"{path}: expected {len(data)} labels, one an image, found {labels.size}")
+    wrong = np.flatnonzero((labels < 0) | (labels > 9))
+    if len(wrong):
+        raise DataError(f"{path}, image {wrong[0]}: label {labels[wrong[0]]}; expected 0 to 9")
+    return luma(data.reshape(-1, 3, 1024)), labels.astype(np.int64)
+
+
+def _text(key: Any) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+
+
+class ImageDataModule(SequenceDataModule):
+    """CIFAR-10 from its official batches, or a synthetic stand-in."""
+
+    name = "image"
+    config: ImageConfig
+
+    @property
+    def spec(self) -> TaskSpec:
+        return TaskSpec(257 if self.config.pixels == "bytes" else None, 10, "classifier", self.config.size**2)
+
+    @property
+    def official(self) -> Official | None:
+        if self.config.source != "official":
+            return None
+        folder, files = "cifar-10-batches-py", (*TRAIN_FILES, TEST_FILE)
+        return Official("cifar-10", (folder,), folder, files, r"^(data_batch_[1-5]|test_batch)$")
+
+    @property
+    def variant(self) -> str:
+        c = self.config
+        if c.source == "synthetic":
+            return f"synthetic_size{c.size}_samples{c.synthetic_samples}_seed{c.generator_seed}"
+        return f"official_split-seed{c.split_seed}"
+
+    def files(self, split: Split) -> list[Path]:
+        names = (TEST_FILE,) if split == "test" else TRAIN_FILES
+        return [self.official_directory() / name for name in names]
+
+    def fingerprint(self, split: Split) -> dict[str, Any]:
+        if self.config.source == "synthetic":
+            return fingerprint_of([])
+        for file in self.files(split):
+            if not file.is_file():
+                raise self.missing(file, "set data.source=synthetic to try things out on a small stand-in")
+        return fingerprint_of(self.files(split))
+
+    def samples(self, split: Split) -> Iterator[tuple[Sequence[np.ndarray], int]]:
+        c = self.config
+        if c.source == "synthetic":
+            yield from synthetic.image(c.generator_seed, split, c.synthetic_samples, c.size)
+            return
+        batches = [read_batch(file) for file in self.files(split)]
+        pixels = np.concatenate([batch[0] for batch in batches])  # (n, 1024)
+        labels = np.concatenate([batch[1] for batch in batches])  # (n,)
+        chosen = np.arange(len(labels))
+        if split != "test":  # in the order of torch's random_split with this seed, as the S4 line of work
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(c.split_seed)).numpy()
+            count = int(TRAIN_SHARE * len(labels))
+            chosen = order[:count] if split == "train" else order[count:]
+        for i in chosen:
+            yield (pixels[i],), int(labels[i])
+
+    def encoder(self) -> Callable[..., torch.Tensor]:
+        return Bytes() if self.config.pixels == "bytes" else Real(0.48, 0.24, 1 / 255)
+
+    def decode(self, ids: Sequence[int]) -> list[str]:
+        return [""] * len(ids)  # a pixel has no character

@@ -1,0 +1,219 @@
+"""Gated attention over the working memory of active tokens (MODEL.md step 6)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.positions import POSITIONS
+
+
+class Memory(NamedTuple):
+    """Working memory of a batch of streams: ring buffers of each row's last w active tokens.
+
+    The token of rank r stands in slot r mod w, so `count` says which slots are filled.
+    """
+
+    key: Tensor
+    """(B, w, z)"""
+    value: Tensor
+    """(B, w, h)"""
+    position: Tensor
+    """(B, w) original positions."""
+    count: Tensor
+    """(B,) active tokens so far."""
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Over the allowed keys, in float32 at least."""
+    return torch.softmax(scores, dim=-1, dtype=torch.float64 if scores.dtype == torch.float64 else torch.float32)
+
+
+def relu2(scores: Tensor) -> Tensor:
+    return torch.relu(scores).square()
+
+
+def laplace(scores: Tensor) -> Tensor:
+    """0.5 (1 + erf((score - sqrt(1/2)) / (sigma sqrt 2))), sigma = sqrt(1 / 4 pi) (Mega, eq. 16)."""
+    return 0.5 * (1 + torch.erf((scores - 0.707107) / (0.282095 * math.sqrt(2))))
+
+
+ATTENTION_FUNCTIONS = {"softmax": softmax, "relu2": relu2, "laplace": laplace}
+
+
+class _Windows(torch.autograd.Function):
+    """Overlapping windows as a view; the gradient adds whole blocks, where autograd's own goes element by element
+    (a sixth of attention's time)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, width: int, stride: int) -> Tensor:
+        ctx.slots, ctx.stride = len(x), stride
+        return x.unfold(0, width, stride).mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        T = ctx.stride
+        tiles, width, d = grad.shape
+        blocks = -(-width // T)
+        out = grad.new_zeros(tiles + blocks - 1, T, d)
+        for i in range(blocks):
+            block = grad[:, i * T : (i + 1) * T]
+            out[i : i + tiles, : block.shape[1]] += block
+        return out.view(-1, d)[: ctx.slots], None, None
+
+
+def windows(x: Tensor, width: int, stride: int) -> Tensor:
+    """(n, d) -> (tiles, width, d): tile i holds the slots from i * stride on."""
+    return _Windows.apply(x, width, stride)
+
+
+class WorkingMemoryAttention(nn.Module):
+    """The gated attention unit: projections of active tokens, local attention among them, gate, output."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        d, self.h, self.z, self.w = config.d_model, config.d_hidden, config.d_attention, config.memory_size
+        self.bidirectional = config.bidirectional
+        self.function = ATTENTION_FUNCTIONS[config.attention]
+        window = 2 * self.w if config.bidirectional else self.w
+        self.scale = self.z**-0.5 if config.attention == "softmax" else 1 / window
+        self.mx_proj = nn.Linear(d, self.z + 2 * self.h)
+        self.h_proj = nn.Linear(self.h, d)
+        self.gamma = nn.Parameter(torch.empty(2, self.z))
+        self.beta = nn.Parameter(torch.zeros(2, self.z))
+        nn.init.trunc_normal_(self.gamma, std=0.02, a=-0.04, b=0.04)
+        self.position = POSITIONS[config.position](config.max_positions, self.w)
+        self.dropout = nn.Dropout(config.dropout if config.bidirectional else 0.0)
+        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+
+    def project(self, m: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """m (n, d) -> q, k (n, z), v and gate (n, h)."""
+        zz, gate, v = F.silu(self.mx_proj(m)).split([self.z, self.h, self.h], dim=-1)
+        q = self.position.rotate(zz * self.gamma[0] + self.beta[0], position)
+        k = self.position.rotate(zz * self.gamma[1] + self.beta[1], position)
+        return q, k, self.hidden_dropout(v), gate
+
+    def forward(
+        self,
+        m: Tensor,
+        row: Tensor,
+        position: Tensor,
+        memory: Memory | None = None,
+        need_memory: bool = False,
+    ) -> tuple[Tensor, Memory | None]:
+        """Packed active tokens m (n, d), ordered by row and position, -> (n, d).
+
+        Args:
+            row, position: (n,) each token's row of the batch and original position.
+            memory: what earlier segments left (causal only).
+            need_memory: also return the memory after these tokens.
+        """
+        q, k, v, gate = self.project(m, position)
+        if memory is None:
+            o = self.attend(q, k, v, row, position)
+            return self.output(o, gate), None
+        o, memory = self._attend_from(memory, q, k, v, row, position)
+        return self.output(o, gate), memory if need_memory else None
+
+    def output(self, o: Tensor, gate: Tensor) -> Tensor:
+        return self.dropout(self.h_proj(o.to(gate.dtype) * gate))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, row: Tensor, position: Tensor) -> Tensor:
+        """Local attention in tiles: T neighbouring queries against the keys at most w slots away.
+
+        Rows follow each other without gaps; a pair of different rows is masked like one outside the window.
+        The largest intermediate is n * (T + 2w).
+        """
+        n, w = len(q), self.w
+        back, ahead = w, w if self.bidirectional else 0
+        T = self.tile(n)
+        # slots after the last token attend to each other and are cut off; without any active token one such
+        # tile keeps every parameter in the graph, with a zero gradient, as DDP needs
+        fill = max(T, -(-n // T) * T) - n
+        row = F.pad(row, (back, ahead + fill), value=-1).int()
+        position = F.pad(position, (back, ahead + fill)).int()
+        width = back + T + ahead  # keys per tile
+        q = F.pad(q, (0, 0, 0, fill)).view(-1, T, self.z)
+        k = windows(F.pad(k, (0, 0, back, ahead + fill)), width, T)  # (tiles, width, z)
+        v = windows(F.pad(v, (0, 0, back, ahead + fill)), width, T)  # (tiles, width, h)
+
+        offset = torch.arange(width, device=q.device) - torch.arange(T, device=q.device).unsqueeze(1) - back
+        near = (offset >= -back) & (offset <= ahead)  # (T, width)
+        key_row = row.unfold(0, width, T).unsqueeze(1)  # (tiles, 1, width)
+        query_row = row[back : back + n + fill].view(-1, T, 1)
+        allowed = near & (key_row == query_row)  # (tiles, T, width)
+        distance = position.unfold(0, width, T).unsqueeze(1) - position[back : back + n + fill].view(-1, T, 1)
+        bias = self.position.bias(distance, offset.expand(allowed.shape), allowed)
+        scores = torch.baddbmm(bias.to(q.dtype), q, k.mT, alpha=self.scale)
+        return torch.bmm(self.function(scores).to(v.dtype), v).view(-1, self.h)[:n]
+
+    def tile(self, n: int) -> int:
+        """Queries per tile: large enough for fast matmuls, small enough to waste little of the window."""
+        return max(1, min(n, max(16, min(self.w, 128))))
+
+    def init_memory(self, batch: int) -> Memory:
+        """Empty working memory of `batch` rows."""
+        new = self.gamma.new_zeros
+        positions = torch.zeros(batch, self.w, dtype=torch.long, device=self.gamma.device)
+        return Memory(new(batch, self.w, self.z), new(batch, self.w, self.h), positions, positions.new_zeros(batch))
+
+    def step(self, m: Tensor, row: Tensor, position: int, memory: Memory) -> tuple[Tensor, Memory]:
+        """One token of each of the rows `row` (n,): m (n, d) -> (n, d). Cost O(w), whatever came before.
+
+        Without gradients the memory is updated in place: the one passed in must not be used again.
+        """
+        here = torch.full_like(row, position)
+        q, k, v, gate = self.project(m, here)
+        key, value, held_position, count = self._of_rows(memory, row)
+        age = 1 + (count.unsqueeze(1) - 1 - torch.arange(self.w, device=m.device)) % self.w  # 1..w; (n, w)
+        allowed = F.pad(age <= count.unsqueeze(1), (0, 1), value=True)  # the token itself comes last; (n, w+1)
+        distance = F.pad(held_position - position, (0, 1))
+        bias = self.position.bias(distance, F.pad(-age, (0, 1)), allowed)
+        scores = torch.cat([torch.bmm(key, q.unsqueeze(2)).squeeze(2), (q * k).sum(-1, keepdim=True)], dim=1)
+        p = self.function(bias + self.scale * scores).to(v.dtype)  # (n, w+1)
+        o = torch.bmm(p[:, None, :-1], value).squeeze(1) + p[:, -1:] * v
+        return self.output(o, gate), self._remember(memory, row, k, v, here, count)
+
+    def _of_rows(self, memory: Memory, row: Tensor) -> Memory:
+        return memory if len(row) == len(memory.count) else Memory(*(t[row] for t in memory))
+
+    def _remember(self, memory: Memory, row: Tensor, k: Tensor, v: Tensor, position: Tensor, rank: Tensor) -> Memory:
+        """Memory with tokens of the given rows and ranks written over the oldest ones."""
+        where = (row, rank % self.w)
+        count = memory.count.index_add(0, row, torch.ones_like(row))
+        new = (k.to(memory.key.dtype), v.to(memory.value.dtype), position)
+        if torch.is_grad_enabled():
+            written = (old.index_put(where, t) for old, t in zip(memory[:3], new, strict=True))
+        else:
+            written = (old.index_put_(where, t) for old, t in zip(memory[:3], new, strict=True))
+        return Memory(*written, count)
+
+    def _attend_from(
+        self, memory: Memory, q: Tensor, k: Tensor, v: Tensor, row: Tensor, position: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """A segment whose rows go on where `memory` ended: held tokens stand before the new ones as keys."""
+        w, n = self.w, len(row)
+        rank = memory.count.unsqueeze(1) - w + torch.arange(w, device=q.device)  # (B, w), oldest first
+        held_row, place = (rank >= 0).nonzero(as_tuple=True)
+        slot = rank[held_row, place] % w
+        held = [t[held_row, slot] for t in memory[:3]]
+        order = torch.cat([held_row, row]).argsort(stable=True)
+        all_q, all_k, all_v, all_position = (
+            torch.cat([old.to(t.dtype), t])[order]
+            for old, t in zip((torch.zeros_like(held[0]), *held), (q, k, v, position), strict=True)
+        )
+        o = self.attend(all_q, all_k, all_v, torch.cat([held_row, row])[order], all_position)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
+        o = o[place[len(held_row) :]]
+
+        added = torch.bincount(row, minlength=len(memory.count))
+        rank = memory.count[row] + torch.arange(n, device=row.device) - (added.cumsum(0) - added)[row]
+        keep = rank >= (memory.count + added)[row] - w
+        kept = self._remember(memory, row[keep], k[keep], v[keep], position[keep], rank[keep])
+        return o, kept._replace(count=memory.count + added)

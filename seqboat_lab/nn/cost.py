@@ -1,0 +1,69 @@
+"""What a model costs by its shape: floating-point operations per token and parameters, part by part.
+
+FLOPs are those of one forward pass of the layers as they are executed (2 per multiply-add): every matrix
+product over tokens, counted as torch's FlopCounterMode counts it, with the windows of attention rounded up to
+tiles and the kernels' scans cut into chunks; and, where a kernel needs them, its FFTs (2.5 n log2 n each) and
+its elementwise scan, which FlopCounterMode does not see. Left out: embedding and classifier, norms and
+activation functions, and what is done once per batch whatever its size, such as building an SSM's kernel.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.configurator import CONFIGURATORS
+from seqboat_lab.nn.feed_forward import FeedForward
+from seqboat_lab.nn.layer import SeqBoatLayer
+from seqboat_lab.nn.ssm import KERNELS
+
+PARTS = ("ssm", "router", "skip", "gau", "ffn")
+"""State space model; router logits; skip path; gated attention of the active tokens; feed-forward block."""
+
+
+def cost_per_token(config: ModelConfig, length: int, activation_rates: Sequence[float]) -> dict[str, float]:
+    """FLOPs of a forward pass per token, over all layers: {part: FLOPs, ..., "total": FLOPs}.
+
+    Args:
+        length: tokens per sequence.
+        activation_rates: one per layer, from 0 to 1.
+    """
+    d, h, z = config.d_model, config.d_hidden, config.d_attention
+    ssm = KERNELS[config.ssm.kernel].flops(config.ssm, d, config.bidirectional, length)
+    active = 2 * (d * (z + 2 * h) + h * d + keys_per_query(config) * (z + h))
+    layers = len(activation_rates)
+    parts = {
+        "ssm": layers * (ssm.matmul + ssm.other),
+        "router": layers * 2 * d * CONFIGURATORS[config.configurator.kind].logits,
+        "skip": layers * 2 * d * d,
+        "gau": sum(activation_rates) * active,
+        "ffn": layers * 4 * d * (config.ffn_hidden or 0),
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+def keys_per_query(config: ModelConfig) -> int:
+    """Keys that attention multiplies a query with: its tile's and a window on each side it may read."""
+    tile = max(16, min(config.memory_size, 128))  # as in WorkingMemoryAttention.tile, for many active tokens
+    return tile + config.memory_size * (2 if config.bidirectional else 1)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """Parameters of all layers, {part: count, ...}, of everything else ("other": embedding, norms, head), and
+    "total"."""
+    parts = dict.fromkeys(PARTS, 0)
+    for module in model.modules():
+        if isinstance(module, SeqBoatLayer):
+            rows, d = module.configurator.logits, module.config.d_model
+            parts["ssm"] += count_parameters(module.ssm)
+            parts["router"] += count_parameters(module.configurator) + rows * (d + 1)
+            parts["skip"] += d * (d + 1)
+            parts["gau"] += count_parameters(module.attention)
+        elif isinstance(module, FeedForward):
+            parts["ffn"] += count_parameters(module)
+    total = count_parameters(model)
+    return {**parts, "other": total - sum(parts.values()), "total": total}

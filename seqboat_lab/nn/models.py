@@ -1,0 +1,180 @@
+"""Whole networks: the encoder of SeqBoat layers, and the classifier, pair classifier and language model on it."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.feed_forward import FeedForward
+from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
+from seqboat_lab.nn.norms import NORMS, LayerNorm
+
+
+class Activation(NamedTuple):
+    """One layer's decisions for a batch."""
+
+    active: Tensor
+    """(B, L) bool"""
+    confidence: Tensor
+    """(B, L)"""
+
+
+class ModelOutput(NamedTuple):
+    logits: Tensor
+    """(B, classes), or (B, L, vocabulary) of a language model."""
+    activations: list[Activation]
+    """One per layer."""
+    state: list[LayerState] | None = None
+    """After the last token, where a state was passed in."""
+
+
+class SeqBoat(nn.Module):
+    """A stack of SeqBoat layers, each with a feed-forward block behind it if `ffn_hidden` says so:
+    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(SeqBoatLayer(config, i) for i in range(config.layers))
+        blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
+        self.feed_forward = nn.ModuleList(blocks)
+        self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
+
+    def forward(
+        self, x: Tensor, padding_mask: Tensor | None = None, state: list[LayerState] | None = None
+    ) -> tuple[Tensor, list[LayerOutput]]:
+        """x (B, L, d), padding_mask (B, L) True = padding -> the encoded tokens and every layer's output."""
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            out = layer(x, padding_mask, state and state[i])
+            x = self.feed_forward[i](out.y, padding_mask) if self.feed_forward else out.y
+            outputs.append(out)
+        return (x if self.final_norm is None else self.final_norm(x, padding_mask)), outputs
+
+    def init_state(self, batch: int) -> list[LayerState]:
+        return [layer.init_state(batch) for layer in self.layers]
+
+    def step(self, x: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
+        """One token of every stream, (B, d) -> (B, d); see `SeqBoatLayer.step`."""
+        decisions, new_state = [], []
+        for i, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            x, decision, layer_state = layer.step(x, layer_state)
+            if self.feed_forward:
+                x = self.feed_forward[i](x.unsqueeze(1)).squeeze(1)
+            decisions.append(Activation(*decision))
+            new_state.append(layer_state)
+        if self.final_norm is not None:
+            x = self.final_norm(x.unsqueeze(1)).squeeze(1)
+        return x, decisions, new_state
+
+
+class TokenEmbedding(nn.Embedding):
+    """Token ids to vectors, normal with std d^-1/2; `padding_idx`, if any, is the zero vector."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
+        self._fill_padding_idx_with_zero()
+
+
+class RealEmbedding(nn.Module):
+    """Real values (B, L) to vectors x * weight + bias."""
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d_model))
+        self.bias = nn.Parameter(0.1 * torch.randn(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, x.unsqueeze(-1).to(self.weight.dtype), self.weight)
+
+
+class AbsolutePosition(nn.Module):
+    """A sinusoid of the position, halves sine and cosine, times a learned scalar that starts at d^-1/2."""
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        self.d_model = d_model
+        self.scale = nn.Parameter(torch.tensor([d_model**-0.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adds positions 0 .. L-1 to x (B, L, d)."""
+        steps = torch.arange(0, self.d_model, 2, device=x.device, dtype=torch.float64)
+        position = torch.arange(x.shape[1], device=x.device, dtype=torch.float64)
+        angle = position.unsqueeze(1) * 10000.0 ** (-steps / self.d_model)  # (L, d/2)
+        return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
+
+
+class Classifier(nn.Module):
+    """Sequence classification by mean pooling.
+
+    With `pair`, inputs hold 2B sequences, first documents before second ones, and the head sees
+    [a, b, a*b, a-b] where `b` is the first document's vector, as in the authors' code.
+    """
+
+    def __init__(self, config: ModelConfig, num_classes: int, vocab_size: int | None, pair: bool = False):
+        super().__init__()
+        d, hidden = config.d_model, config.classifier_hidden
+        self.pair = pair
+        self.embedding = RealEmbedding(d) if vocab_size is None else TokenEmbedding(vocab_size, d, padding_idx=0)
+        self.position = AbsolutePosition(d) if config.absolute_position else nn.Identity()
+        self.encoder = SeqBoat(config)
+        self.hidden = nn.Linear(4 * d if pair else d, hidden)
+        self.output = nn.Linear(hidden, num_classes, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.xavier_uniform_(self.hidden.weight)
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.xavier_uniform_(self.output.weight)
+
+    def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
+        """inputs (B, L) token ids or real values, padding_mask (B, L) True = padding -> logits (B, classes)."""
+        x = self.position(self.embedding(inputs))
+        if padding_mask is not None:
+            x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
+        x, layers = self.encoder(self.dropout(x), padding_mask)
+        features = mean_pool(x, padding_mask)  # (B, d)
+        if self.pair:
+            b, a = features.chunk(2)
+            features = torch.cat([a, b, a * b, a - b], dim=-1)
+        logits = self.output(F.gelu(self.dropout(self.hidden(features))))
+        return ModelOutput(logits, [Activation(out.active, out.confidence) for out in layers])
+
+
+class LanguageModel(nn.Module):
+    """Next-token prediction with causal layers; the output weights are the embedding's."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int):
+        super().__init__()
+        if config.bidirectional:
+            raise ValueError("a language model reads only the past; set model.bidirectional=false")
+        self.scale = math.sqrt(config.d_model)
+        self.embedding = TokenEmbedding(vocab_size, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = SeqBoat(config)
+        self.encoder.final_norm = LayerNorm(config.d_model, affine=False)
+
+    def forward(self, tokens: Tensor, state: list[LayerState] | None = None) -> ModelOutput:
+        """tokens (B, L) -> logits (B, L, vocabulary) of each next token."""
+        x, layers = self.encoder(self.dropout(self.scale * self.embedding(tokens)), state=state)
+        activations = [Activation(out.active, out.confidence) for out in layers]
+        new_state = None if state is None else [out.state for out in layers]
+        return ModelOutput(F.linear(x, self.embedding.weight), activations, new_state)
+
+    def init_state(self, batch: int) -> list[LayerState]:
+        """State of `batch` streams before their first token."""
+        return self.encoder.init_state(batch)
+
+    def step(self, token: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
+        """token (B,) -> logits (B, vocabulary), every layer's decision (B,), next state."""
+        x, decisions, state = self.encoder.step(self.scale * self.embedding(token), state)
+        return F.linear(x, self.embedding.weight), decisions, state
+
+
+def mean_pool(x: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """(B, L, d) -> (B, d), over what is not padding."""
+    if padding_mask is None:
+        return x.mean(1)
+    real = (~padding_mask).to(x.dtype)
+    return torch.einsum("bld,bl->bd", x, real) / real.sum(1, keepdim=True).clamp(min=1)

@@ -1,0 +1,61 @@
+"""Compress and extract: active tokens of the whole batch, packed one after the other."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Packing(NamedTuple):
+    """The n active tokens of a batch, in order of row and position."""
+
+    index: Tensor
+    """(n,) place in the flattened (B * L) batch."""
+    row: Tensor
+    """(n,) row of the batch."""
+    position: Tensor
+    """(n,) position in the original sequence."""
+
+
+def pack(active: Tensor, offset: int = 0) -> Packing:
+    """Where the active tokens of `active` (B, L) are; positions count from `offset`.
+
+    The number of active tokens decides shapes, so this is the layer's one wait for the device.
+    """
+    index = active.flatten().nonzero().squeeze(1)
+    row = index.div(active.shape[1], rounding_mode="floor")
+    return Packing(index, row, index - row * active.shape[1] + offset)
+
+
+def compress(x: Tensor, packing: Packing) -> Tensor:
+    """(B, L, d) -> (n, d)."""
+    return x.flatten(0, 1).index_select(0, packing.index)
+
+
+def extract(base: Tensor, packed: Tensor, index: Tensor) -> Tensor:
+    """`base` (..., d) plus `packed` (n, d) at the flat places `index` of the active tokens."""
+    return base.flatten(0, -2).index_add(0, index, packed.to(base.dtype)).view_as(base)
+
+
+def attention_span(active: Tensor, memory_size: int, bidirectional: bool) -> tuple[Tensor, Tensor]:
+    """What active tokens reach: (B, L) bool -> two (n,) float tensors, one value per active token.
+
+    First the span: mean distance, in original positions, between the token and the keys it may read (itself
+    included). Then the fill: how much of its working memory holds a key. O(n) through running sums.
+    """
+    packing = pack(active)
+    n = len(packing.index)
+    if n == 0:
+        return active.new_zeros(0, dtype=torch.float), active.new_zeros(0, dtype=torch.float)
+    slot = torch.arange(n, device=active.device)
+    counts = active.sum(1)
+    first = (counts.cumsum(0) - counts)[packing.row]
+    last = first + counts[packing.row] - 1
+    low = torch.maximum(slot - memory_size, first)
+    high = torch.minimum(slot + memory_size, last) if bidirectional else slot
+    sums = torch.cat([packing.position.new_zeros(1), packing.position.cumsum(0)])  # sums[i] = before slot i
+    behind = packing.position * (slot - low) - (sums[slot] - sums[low])
+    ahead = (sums[high + 1] - sums[slot + 1]) - packing.position * (high - slot)
+    keys = (high - low + 1).float()
+    capacity = memory_size * (2 if bidirectional else 1) + 1
+    return (behind + ahead) / keys, keys / capacity

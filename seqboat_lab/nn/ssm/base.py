@@ -1,0 +1,128 @@
+"""The interface of every SSM kernel, and the kernels that are diagonal per channel."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
+
+
+class FLOPs(NamedTuple):
+    """Cost of a forward pass per token, in floating-point operations (a multiply-add is 2)."""
+
+    matmul: float
+    """In matrix products over the sequence."""
+    other: float
+    """In FFTs and elementwise scans over the sequence."""
+
+
+class SSM(nn.Module, ABC):
+    """A linear time-invariant filter over (B, L, d) plus a learned skip `omega * x` per channel.
+
+    `forward` is parallel over the sequence, `step` takes one token; for causal kernels they agree.
+    Padded inputs count as zeros in the filter, while the skip still sees them.
+    """
+
+    slow_parameters: ClassVar[tuple[str, ...]] = ()
+    """The parameters that set the modes' time scales: they train with `optim.ssm_lr` and never decay."""
+
+    def __init__(self, d_model: int, bidirectional: bool):
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.omega = nn.Parameter(torch.empty(d_model))
+        nn.init.trunc_normal_(self.omega)
+
+    def forward(
+        self, x: Tensor, padding_mask: Tensor | None = None, state: Any = None, need_state: bool = False
+    ) -> tuple[Tensor, Any]:
+        """x (B, L, d) -> y (B, L, d) and, if `need_state`, the state after the last token (else None).
+
+        Args:
+            padding_mask: (B, L), True = padding.
+            state: from `init_state`, an earlier `forward` or `step`; causal kernels only.
+        """
+        if self.bidirectional and (state is not None or need_state):
+            raise ValueError("a bidirectional SSM has no state to carry; build it with bidirectional=False")
+        with torch.autocast(x.device.type, enabled=False):  # the powers of modes near 1 need float32
+            x = x if x.dtype == torch.float64 else x.float()
+            visible = x if padding_mask is None else x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
+            y, state = self.filter(visible, state, need_state)
+            return torch.addcmul(y, self.omega, x), state
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One token: x (B, d) -> y (B, d) and the next state."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x if x.dtype == torch.float64 else x.float()
+            y, state = self.advance(x, state)
+            return torch.addcmul(y, self.omega, x), state
+
+    @abstractmethod
+    def filter(self, x: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
+        """The kernel without skip: x (B, L, d) -> y (B, L, d), new state or None."""
+
+    @abstractmethod
+    def init_state(self, batch: int) -> Any:
+        """State before the first token."""
+
+    @abstractmethod
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One token without skip: x (B, d) -> y (B, d) and the next state."""
+
+    @staticmethod
+    @abstractmethod
+    def flops(config: Any, d_model: int, bidirectional: bool, length: int) -> FLOPs:
+        """Per token of a sequence; what is done once per batch (building the kernel) is left out."""
+
+
+class DiagonalSSM(SSM):
+    """Kernels k[l] = Re sum_n w_n a_n^l with modes of their own in every channel.
+
+    The state is (B, d, n): h_t = a h_{t-1} + x_t, and y_t = Re sum_n w_n h_t + omega x_t.
+    """
+
+    def __init__(self, d_model: int, bidirectional: bool, truncation: int | None = None):
+        super().__init__(d_model, bidirectional)
+        self.truncation = truncation
+        self.directions = 2 if bidirectional else 1
+
+    @abstractmethod
+    def modes(self) -> tuple[Tensor, Tensor]:
+        """log a and w, each (R, d, n); R = 2 (forward, backward) when bidirectional, else 1."""
+
+    def by_direction(self, t: Tensor) -> Tensor:
+        """(R * d, n), the backward direction's channels last -> (R, d, n)."""
+        return t.view(self.directions, -1, t.shape[-1])
+
+    def filter(self, x: Tensor, state: Tensor | None, need_state: bool) -> tuple[Tensor, Tensor | None]:
+        log_decay, weight = self.modes()
+        if self.truncation is not None and state is None and not need_state:
+            return truncated_scan(x, log_decay, weight, self.truncation), None
+        return diagonal_scan(x, log_decay, weight, state, need_state)
+
+    def init_state(self, batch: int) -> Tensor:
+        log_decay, _ = self.modes()
+        return log_decay.new_zeros(batch, *log_decay.shape[1:])
+
+    def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        log_decay, weight = self.modes()
+        state = torch.exp(log_decay[0]) * state + x.unsqueeze(-1)  # (B, d, n)
+        y = (weight[0] * state).sum(-1)
+        return (y.real if y.is_complex() else y), state
+
+
+def scan_flops(d_model: int, rows: int, bidirectional: bool, length: int, truncation: int | None) -> FLOPs:
+    """Of `diagonal_scan` and `truncated_scan`; `rows` counts a channel's modes, complex ones twice."""
+
+    def one_scan(length: int, directions: int) -> float:
+        tile = length if length <= 2 * CHUNK else CHUNK
+        chunks = -(-length // tile)
+        carried = 2 * directions * rows if chunks > 1 else 0
+        return 2.0 * d_model * (tile + carried) * chunks * tile
+
+    directions = 2 if bidirectional else 1
+    total = one_scan(length, directions)
+    if truncation is not None and truncation < length:  # the late part of each direction is taken off again
+        total += directions * one_scan(length - truncation, 1)
+    return FLOPs(total / length, 0.0)

@@ -1,0 +1,1 @@
+"""Searches over experiments: Optuna studies whose trials are runs."""

@@ -1,0 +1,79 @@
+"""What a person sees while a sweep runs: a live table on a terminal, a line per finished trial elsewhere."""
+
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from seqboat_lab.analysis.figures import short
+from seqboat_lab.analysis.pareto import front_of
+from seqboat_lab.sweep.config import SweepConfig
+
+STYLES = {
+    "complete": "green",
+    "running": "cyan",
+    "stopped": "yellow",
+    "failed": "red",
+    "waiting": "dim",
+    "requeued": "dim",
+}
+SHOWN = 20  # trials in the live table; the rest is in trials.csv
+
+
+def format_value(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trial_table(rows: list[dict[str, Any]], sweep: SweepConfig, title: str) -> Table:
+    """Trials as rows: number, state, searched fields, objectives."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in (
+        "trial",
+        "state",
+        *map(short, sweep.space),
+        *(short(m) for m in sweep.metrics),
+        "step",
+        "seconds",
+    ):
+        table.add_column(name, justify="left" if name == "state" else "right")
+    for row in rows:
+        cells = [row["number"], row["state"], *(row.get(k) for k in sweep.space)]
+        cells += [row[m] for m in sweep.metrics] + [row["step"], row["seconds"]]
+        table.add_row(*map(format_value, cells), style=STYLES[row["state"]])
+    return table
+
+
+class SweepView:
+    """Context manager; `update` with all rows as often as one likes."""
+
+    def __init__(self, sweep: SweepConfig):
+        self.sweep, self.console = sweep, Console()
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        self.told: set[int] = set()
+
+    def __enter__(self) -> "SweepView":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.live:
+            self.live.stop()
+
+    def update(self, rows: list[dict[str, Any]]) -> None:
+        done = sum(row["state"] in ("complete", "stopped", "failed") for row in rows)
+        title = f"{self.sweep.name}: {done} of {self.sweep.trials} trials done"
+        if self.live:
+            front = trial_table(front_of(rows, self.sweep.objectives), self.sweep, "Pareto front so far")
+            self.live.update(Group(trial_table(rows[-SHOWN:], self.sweep, title), front), refresh=True)
+            return
+        for row in rows:
+            if row["number"] not in self.told and row["state"] in ("complete", "stopped", "failed"):
+                self.told.add(row["number"])
+                searched = "  ".join(f"{short(k)} {format_value(row.get(k))}" for k in self.sweep.space)
+                reached = "  ".join(f"{m} {format_value(row[m])}" for m in self.sweep.metrics)
+                what = f"trial {row['number']} {row['state']}: {searched} -> {reached} {row['error']}"
+                print(f"[{done}/{self.sweep.trials}] {what}", flush=True)

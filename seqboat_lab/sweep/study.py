@@ -1,0 +1,174 @@
+"""The Optuna study behind a sweep: who may start a trial, and what becomes of a dead worker's."""
+
+import fcntl
+import os
+import socket
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from seqboat_lab.config.checks import ConfigError
+from seqboat_lab.sweep.config import SweepConfig
+
+IDENTITY, WORKER, ERROR, REQUEUED, SURPLUS = "sweep", "worker", "error", "requeued", "surplus"  # attributes
+RUN, MEASURED, TABLE = "run", "measured", "row"
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+SAMPLERS = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=12),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+
+
+def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna.Study:
+    """The sweep's study, created at the first call.
+
+    Raises `ConfigError` if a study of this name exists and searched something else.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sweep.directory.mkdir(parents=True, exist_ok=True)
+    if sweep.storage is None:
+        storage = JournalStorage(JournalFileBackend(str(sweep.directory / "study.journal")))
+    else:
+        try:
+            storage = optuna.storages.get_storage(sweep.storage)
+        except Exception as error:  # each database driver has its own errors
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError("storage", f"{sweep.storage} cannot be opened: {reason}") from None
+    try:
+        study = optuna.load_study(storage=storage, study_name=sweep.name, sampler=sampler)
+    except KeyError:  # no such study; another worker may be creating it at this moment
+        directions = list(sweep.objectives.values())
+        study = optuna.create_study(
+            storage=storage, study_name=sweep.name, directions=directions, sampler=sampler, load_if_exists=True
+        )
+    known = study.user_attrs.get(IDENTITY)
+    if known is None:
+        study.set_user_attr(IDENTITY, sweep.identity())
+    elif known != sweep.identity():
+        differs = [k for k, v in sweep.identity().items() if known.get(k) != v]
+        raise ConfigError(
+            f"study {sweep.name}",
+            f"already holds a search with other {', '.join(differs)} (in {sweep.directory}); "
+            "give this one another name (name=...), or move that directory away",
+        )
+    return study
+
+
+def make_sampler(sweep: SweepConfig, worker: int, started: int) -> BaseSampler:
+    """Each worker's own, and another one when a sweep is continued after `started` trials."""
+    return SAMPLERS[sweep.sampler](hash((sweep.seed, worker, started)) % 2**32)
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Does this trial use up budget? Not if it was lost and queued again, or started by mistake."""
+    lost = REQUEUED in trial.user_attrs or SURPLUS in trial.user_attrs
+    return trial.state != TrialState.WAITING and not lost
+
+
+def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
+    """A new trial within the budget, or None when it is used up.
+
+    Storages have no transaction over counting and creating: a worker that was beaten to the last trial sees
+    so by the numbers of the trials, and gives its own back.
+    """
+    if sum(map(counts, study.get_trials(deepcopy=False))) >= sweep.trials:
+        return None
+    trial = study.ask(sweep.distributions())
+    trial.set_user_attr(WORKER, worker.name)
+    before = sum(counts(t) for t in study.get_trials(deepcopy=False) if t.number < trial.number)
+    if before >= sweep.trials:
+        trial.set_user_attr(SURPLUS, True)
+        study.tell(trial, state=TrialState.FAIL)
+        return None
+    return trial
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial, why: str) -> bool:
+    """Ends a running trial that was lost and queues its parameters again; False if someone else did."""
+    study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, why)
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except ValueError:  # finished or requeued meanwhile
+        return False
+    study.enqueue_trial(trial.params)
+    return True
+
+
+def requeue_lost(study: optuna.Study, sweep: SweepConfig) -> int:
+    """Queues the trials of dead workers again; how many."""
+    lost = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        name = trial.user_attrs.get(WORKER)
+        if name and WorkerLock.is_dead(sweep.directory, name):
+            with suppress(RuntimeError):
+                lost += requeue(study, trial, f"worker {name} died")
+    return lost
+
+
+class WorkerLock:
+    """A file that its worker holds locked while it lives: the kernel frees it however the worker ends.
+
+    Workers on machines that do not share the sweep's directory cannot see each other's, and leave each
+    other's trials alone.
+    """
+
+    def __init__(self, directory: Path):
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        path = self.path(directory, self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    @staticmethod
+    def path(directory: Path, name: str) -> Path:
+        return directory / "workers" / f"{name}.lock"
+
+    @classmethod
+    def is_dead(cls, directory: Path, name: str) -> bool:
+        try:
+            with cls.path(directory, name).open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+        except OSError:  # held, or not visible from here
+            return False
+
+
+def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]]:
+    """One flat row per trial, in the order they were started: what trials.csv holds."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        if SURPLUS in trial.user_attrs:
+            continue
+        state = "requeued" if REQUEUED in trial.user_attrs else STATES[trial.state]
+        measured = trial.user_attrs.get(MEASURED, {})
+        last = measured[max(measured, key=int)] if measured else [None] * len(sweep.metrics)
+        values = trial.values if trial.values is not None else last
+        rows.append(
+            {
+                "number": trial.number,
+                "state": state,
+                **dict(zip(sweep.metrics, values, strict=True)),
+                **trial.params,
+                "step": max(map(int, measured), default=0),
+                "started": trial.datetime_start.isoformat() if trial.datetime_start else "",
+                "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,
+                **trial.user_attrs.get(TABLE, {}),
+                "run": trial.user_attrs.get(RUN, ""),
+                "error": trial.user_attrs.get(ERROR) or trial.user_attrs.get(REQUEUED, ""),
+            }
+        )
+    return rows

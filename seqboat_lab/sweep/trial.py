@@ -1,0 +1,101 @@
+"""One trial: a run in a process of its own, followed from outside through the files it writes."""
+
+import contextlib
+import json
+import multiprocessing as mp
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.config.files import to_dict
+
+ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*")  # how Python ends a traceback
+
+
+class TrialProcess:
+    """A run started as `seqboat fit` would, but forked from a server that has imported everything already.
+
+    Its own process keeps a crash, or the kernel's out-of-memory killer, from taking the worker along, and lets
+    DDP start its ranks from there.
+    """
+
+    def __init__(self, config: ExperimentConfig, run_dir: Path):
+        self.run_dir = run_dir
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path = run_dir / "config.yaml"
+        path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(["seqboat_lab.training.experiment"])
+        self.process = context.Process(target=_run, args=(str(path), str(run_dir)))
+        self.process.start()
+        self._read = 0
+
+    def new_validations(self) -> Iterator[dict[str, float]]:
+        """The lines of validations.jsonl that were not returned before."""
+        path = self.run_dir / "validations.jsonl"
+        if not path.exists():
+            return
+        with path.open() as file:
+            file.seek(self._read)
+            while (line := file.readline()).endswith("\n"):
+                self._read = file.tell()
+                yield json.loads(line)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits at most so long; True once the process has ended."""
+        self.process.join(seconds)
+        return self.process.exitcode is not None
+
+    def stop(self) -> None:
+        """Ends the run and whatever it started."""
+        for kill, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+            if self.process.exitcode is None:
+                _signal_group(self.process.pid, kill)
+                self.process.join(patience)
+
+    def failure(self) -> str | None:
+        """One line on why the run failed, or None if it succeeded."""
+        if self.process.exitcode == 0:
+            return None
+        log = self.run_dir / "log.txt"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        for line in reversed(lines):  # a user's error is the last thing said, an exception ends its traceback
+            if line.startswith("seqboat: ") or ERROR_LINE.match(line):
+                return line.removeprefix("seqboat: ")
+        code = self.process.exitcode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return f"the run's process ended without a word ({how}); see {log}"
+
+
+def _run(config: str, run_dir: str) -> None:
+    """The trial's process. A group of its own, so that it can be stopped with all its DDP ranks."""
+    os.setpgrp()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    from seqboat_lab.cli import main
+
+    # Lightning starts further DDP ranks by running sys.argv again
+    sys.argv = [str(Path(sys.executable).with_name("seqboat")), "fit", config, "--run-dir", run_dir]
+    sys.exit(main(sys.argv[1:]))
+
+
+def _die_with_parent() -> None:
+    mp.parent_process().join()
+    _signal_group(os.getpid(), signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):  # not yet a group of its own
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,103 @@
+"""A worker: takes trials from the study until the budget is used up."""
+
+import json
+import math
+import signal
+
+import optuna
+from optuna.trial import TrialState
+
+from seqboat_lab.config import ConfigError
+from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.stopping import measured_at, should_stop
+from seqboat_lab.sweep.study import (
+    ERROR,
+    MEASURED,
+    RUN,
+    TABLE,
+    WorkerLock,
+    claim,
+    make_sampler,
+    open_study,
+    requeue,
+    requeue_lost,
+)
+from seqboat_lab.sweep.trial import TrialProcess
+
+POLL_SECONDS = 0.5
+
+
+class Interruption(Exception):  # noqa: N818 - nothing went wrong
+    """The worker was asked to end."""
+
+
+def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
+    """Runs trials until the study's budget is used up.
+
+    Args:
+        index: number of this worker among those started together; part of its sampler's seed.
+        threads: CPU threads of each trial; None leaves it to the experiment.
+    """
+
+    def interrupt(*_):
+        raise Interruption
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    study = open_study(sweep)
+    study.sampler = make_sampler(sweep, index, len(study.get_trials(deepcopy=False)))
+    lock = WorkerLock(sweep.directory)
+    while True:
+        requeue_lost(study, sweep)
+        trial = claim(study, sweep, lock)
+        if trial is None:
+            return
+        try:
+            run_trial(study, sweep, trial, threads)
+        except Interruption:
+            requeue(study, study.trials[trial.number], "interrupted")
+            return
+
+
+def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, threads: int | None) -> None:
+    """Runs one trial to its end and tells the study how it went. A failure is recorded, never raised."""
+    run_dir = sweep.directory / "trials" / f"{trial.number:04d}"
+    trial.set_user_attr(RUN, str(run_dir))
+    try:
+        extra = {} if threads is None else {"trainer.threads": threads}
+        config = sweep.experiment_with({**trial.params, **extra})
+    except ConfigError as error:
+        return _fail(study, trial, str(error))
+
+    process = TrialProcess(config, run_dir)
+    maximize = [direction == "maximize" for direction in sweep.objectives.values()]
+    measured: dict[str, list[float]] = {}
+    try:
+        ended = False
+        while not ended:
+            ended = process.wait(POLL_SECONDS)
+            for validation in process.new_validations():
+                values = [validation[metric] for metric in sweep.metrics]
+                if not all(map(math.isfinite, values)):
+                    reached = dict(zip(sweep.metrics, values, strict=True))
+                    return _fail(study, trial, f"diverged: at step {validation['step']} {reached}")
+                measured[str(validation["step"])] = values
+                trial.set_user_attr(MEASURED, measured)
+                others = measured_at(study, validation["step"], but=trial.number)
+                if sweep.stopping and not ended and should_stop(sweep.stopping, values, others, maximize):
+                    study.tell(trial, state=TrialState.PRUNED)
+                    return None
+    finally:
+        process.stop()
+    failure = process.failure()
+    if failure is not None:
+        return _fail(study, trial, failure)
+    summary = json.loads((run_dir / "summary.json").read_text())
+    trial.set_user_attr(TABLE, summary["metrics"])
+    study.tell(trial, [summary["metrics"][metric] for metric in sweep.metrics])
+    return None
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial, error: str) -> None:
+    trial.set_user_attr(ERROR, error)
+    study.tell(trial, state=TrialState.FAIL)

@@ -1,0 +1,56 @@
+"""What is measured of a model's activations, weighted by tokens and exact over any number of processes."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.models import Activation
+from seqboat_lab.nn.packing import attention_span
+
+
+def activation_rates(activations: list[Activation], padding_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Share of real tokens that each layer activates, (layers,), and the number of real tokens."""
+    active = torch.stack([a.active.sum() for a in activations]).float()
+    first = activations[0].active
+    tokens = active.new_tensor(first.numel()) if padding_mask is None else (~padding_mask).sum().float()
+    return active / tokens, tokens
+
+
+class ActivationMetrics(Metric):
+    """Per layer: activation rate, mean attention span of the active tokens, fill of their working memory."""
+
+    full_state_update = False
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.memory_size, self.bidirectional = config.memory_size, config.bidirectional
+        for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
+            self.add_state(name, torch.zeros(config.layers, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, activations: list[Activation], padding_mask: Tensor | None) -> None:
+        first = activations[0].active
+        self.tokens += first.numel() if padding_mask is None else (~padding_mask).sum()
+        for i, activation in enumerate(activations):
+            span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            self.active[i] += len(span)
+            self.span[i] += span.double().sum()
+            self.fill[i] += fill.double().sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""
+        queries = self.active.clamp(min=1)
+        per_layer = {
+            "activation_rate": self.active / self.tokens,
+            "span": self.span / queries,
+            "memory_fill": self.fill / queries,
+        }
+        values = {f"{name}/layer_{i}": v.float() for name, row in per_layer.items() for i, v in enumerate(row)}
+        return {"activation_rate": per_layer["activation_rate"].mean().float(), **values}
+
+
+def activation_metric_names(layers: int) -> list[str]:
+    """The names that `ActivationMetrics.compute` returns."""
+    kinds = ("activation_rate", "span", "memory_fill")
+    return ["activation_rate", *(f"{kind}/layer_{i}" for kind in kinds for i in range(layers))]

@@ -1,0 +1,55 @@
+"""The authors' optimiser: Adam with decoupled weight decay, linear warm-up, polynomial decay to zero."""
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from seqboat_lab.config import OptimConfig
+from seqboat_lab.nn.ssm import SSM
+
+
+def learning_rate(config: OptimConfig, max_steps: int, step: int) -> float:
+    """Rate of update `step` (the first is 0): from `warmup_init_lr` straight up to `lr` in `warmup_steps`
+    updates, then down to 0 at the last one as ((max_steps - step) / (max_steps - warmup))^decay_power."""
+    if step < config.warmup_steps:
+        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * step / config.warmup_steps
+    left = max(0, max_steps - step) / (max_steps - config.warmup_steps)
+    return config.lr * left**config.decay_power
+
+
+def ssm_learning_rate(config: OptimConfig) -> float:
+    """Peak rate of the parameters that set an SSM's time scales."""
+    return min(config.lr / 10, 1e-3) if config.ssm_lr is None else config.ssm_lr
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict]:
+    """Weights that decay, those that do not, and the time scales of SSMs (`SSM.slow_parameters`) at a rate of
+    their own. Norms, biases, scalars and everything in an SSM stay whole unless `decay_everything`."""
+    ssms = [module for module in model.modules() if isinstance(module, SSM)]
+    in_ssm = {id(p) for ssm in ssms for p in ssm.parameters()}
+    is_slow = {id(getattr(ssm, name)) for ssm in ssms for name in ssm.slow_parameters}
+    decayed, whole, slow = [], [], []
+    for name, parameter in model.named_parameters():
+        is_bias = parameter.dim() < 2 or name.rsplit(".", 1)[-1] in ("gamma", "beta")
+        exempt = (is_bias or id(parameter) in in_ssm) and not config.decay_everything
+        (slow if id(parameter) in is_slow else whole if exempt else decayed).append(parameter)
+    ssm_lr, ssm_decay = ssm_learning_rate(config), config.ssm_weight_decay
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay, "name": "decayed"},
+        {"params": whole, "weight_decay": 0.0, "name": "whole"},
+        {"params": slow, "weight_decay": ssm_decay, "lr": ssm_lr, "name": "ssm"},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(model: nn.Module, config: OptimConfig, max_steps: int) -> tuple[Optimizer, LambdaLR]:
+    """Optimiser and per-update schedule; every group follows the same curve up to its own peak."""
+    shared = {"lr": config.lr, "betas": (config.beta1, config.beta2), "eps": config.eps}
+    groups = parameter_groups(model, config)
+    if config.optimizer == "radam":
+        optimizer = torch.optim.RAdam(groups, decoupled_weight_decay=True, **shared)
+    else:
+        optimizer = torch.optim.AdamW(groups, fused=True, **shared)
+    schedule = LambdaLR(optimizer, lambda step: learning_rate(config, max_steps, step) / config.lr)
+    return optimizer, schedule

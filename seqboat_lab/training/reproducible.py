@@ -1,0 +1,75 @@
+"""Training that gives the same numbers with and without an interruption."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqboat_lab.config.checks import UserError
+from seqboat_lab.data.base import Batch
+
+
+class DivergedError(UserError):
+    """Training gave a loss that is not a finite number."""
+
+
+class BatchClock:
+    """Mixin of our LightningModules: counts batches, and makes each one's randomness a function of its number.
+
+    Dropout of batch b on rank r is seeded by (seed, b, r), and the DataModule starts at batch b: a resumed run
+    therefore draws what the uninterrupted one would have drawn.
+    """
+
+    batches_seen = 0
+    _tokens = 0
+    _since = 0.0
+
+    def on_train_start(self) -> None:
+        self._tokens, self._since = 0, time.perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        entropy = np.random.SeedSequence([self.config.seed, self.batches_seen, self.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+
+    def tick(self, tokens: int) -> None:
+        """Count one batch of `tokens` real tokens."""
+        self.batches_seen += 1
+        self._tokens += tokens
+
+    def is_log_step(self) -> bool:
+        """Does the batch just counted complete an update after which Lightning writes its logs?"""
+        trainer = self.config.trainer
+        update, rest = divmod(self.batches_seen, trainer.accumulate)
+        return rest == 0 and update % trainer.log_every == 0
+
+    def tokens_per_second(self) -> float:
+        """Of this process since the last call or validation."""
+        now = time.perf_counter()
+        rate = self._tokens / max(now - self._since, 1e-9)
+        self._tokens, self._since = 0, now
+        return rate
+
+    def refuse_divergence(self, loss: torch.Tensor) -> None:
+        """Ends a run that would only waste time; looks at logged steps only, where the device is waited for."""
+        if not math.isfinite(loss.item()):
+            step = self.batches_seen // self.config.trainer.accumulate
+            raise DivergedError(f"the loss is {loss.item()} at step {step}; try a lower optim.lr or longer warm-up")
+
+    def on_validation_end(self) -> None:
+        if self.trainer.training:  # the rate is one of training
+            self._tokens, self._since = 0, time.perf_counter()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_seen = checkpoint["batches_seen"]
+        if self.trainer.datamodule is not None:
+            self.trainer.datamodule.start_batch = self.batches_seen
+
+
+def real_tokens(batch: Batch) -> int:
+    """Tokens of a batch that are not padding."""
+    return batch.inputs.numel() if batch.padding_mask is None else int((~batch.padding_mask).sum())

@@ -1,0 +1,140 @@
+"""Whole sweeps with real trials: workers, continuation, failures, interruption, report."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+CLI = [sys.executable, "-m", "seqboat_lab.cli"]
+SWEEP = Path("runs/sweeps/tiny")
+
+
+def start(*overrides: str, workers: int = 2) -> subprocess.Popen:
+    command = [*CLI, "sweep", "tiny.yaml", "--workers", str(workers), *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def sweep(*overrides: str, workers: int = 2) -> str:
+    process = start(*overrides, workers=workers)
+    output, _ = process.communicate(timeout=240)
+    logs = "".join(log.read_text() for log in SWEEP.glob("workers/*.log"))
+    assert process.returncode == 0, output + logs
+    return output
+
+
+def rows() -> list[dict[str, str]]:
+    with (SWEEP / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def wait_for(condition, seconds: float = 90):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.2)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Worker processes started by `pid`."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(c) for c in listed if b"sweep-worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def test_two_workers_share_the_budget_and_leave_a_report(tiny_sweep):
+    tiny_sweep()
+    output = sweep()
+    assert "Pareto front of tiny" in output
+    assert f"{SWEEP}/report.html" in output
+    found = rows()
+    assert [(r["number"], r["state"]) for r in found] == [(str(n), "complete") for n in range(4)]
+    workers = {json.loads(line).get("user_attr", {}).get("worker") for line in (SWEEP / "study.journal").open()}
+    assert len(workers - {None}) == 2
+    for r in found:  # what the table says is what the run measured
+        summary = json.loads((Path(r["run"]) / "summary.json").read_text())
+        assert float(r["val/accuracy"]) == pytest.approx(summary["metrics"]["val/accuracy"])
+    assert len({r["model.configurator.temperature_scale"] for r in found}) == 4
+
+    page = (SWEEP / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http://" not in page
+    assert "https://" not in page
+    assert (SWEEP / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(SWEEP / "tensorboard"))
+    events.Reload()
+    assert {"pareto", "hypervolume"} <= set(events.Tags()["images"])
+    assert len(events.Scalars("hypervolume")) == 4
+    trial = EventAccumulator(str(next((SWEEP / "trials" / "0000").glob("*.hparams"))))
+    trial.Reload()
+    assert "_hparams_/session_start_info" in trial.summary_metadata
+
+    # the same command again does nothing; a larger budget goes on
+    assert "4 of 4 trials are already there" in sweep()
+    assert len(rows()) == 4
+    sweep("trials=5", workers=1)
+    assert [r["state"] for r in rows()] == ["complete"] * 5
+
+
+def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):
+    tiny_sweep(steps=40)
+    process = start()
+    wait_for(lambda: list(SWEEP.glob("trials/*/validations.jsonl")))
+    victim = children(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    output, _ = process.communicate(timeout=240)
+    assert "1 of 2 workers ended early" in output
+    sweep()
+    states = [r["state"] for r in rows()]
+    assert states.count("complete") == 4
+    assert states.count("requeued") == 1
+    lost = next(r for r in rows() if r["state"] == "requeued")
+    key = "model.configurator.temperature_scale"
+    assert sum(r[key] == lost[key] for r in rows()) == 2  # tried again with the same values
+
+
+def test_ctrl_c_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep):
+    tiny_sweep(steps=60)
+    process = start()
+    wait_for(lambda: list(SWEEP.glob("trials/*/validations.jsonl")))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in output
+    assert (SWEEP / "report.html").exists()
+    assert not [r for r in rows() if r["state"] == "running"]
+    sweep()
+    assert [r["state"] for r in rows()].count("complete") == 4
+
+
+def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_sweep):
+    tiny_sweep()
+    output = sweep("space={optim.lr: {choices: [1.0e+37, 1.0e+38]}}", "trials=3", "name=failing")
+    with Path("runs/sweeps/failing/trials.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [r["state"] for r in found] == ["failed"] * 3
+    assert all("the loss is nan at step" in r["error"] for r in found)
+    assert "Pareto front of failing, 0 trials" in output
+    assert "the loss is nan" in Path("runs/sweeps/failing/report.html").read_text()
+
+
+def test_bad_trials_are_stopped_and_kept_out_of_the_front(tiny_sweep):
+    # with one objective every worse trial is dominated: of later trials, all below the median stop
+    tiny_sweep(extra="stopping: {min_trials: 2, dominated_by: 0.4}\n")
+    sweep("name=stopping", "trials=6", "space={optim.lr: {low: 1.0e-5, high: 1.0e-2, log: true}}")
+    with Path("runs/sweeps/stopping/trials.csv").open() as file:
+        found = list(csv.DictReader(file))
+    with Path("runs/sweeps/stopping/front.csv").open() as file:
+        front = list(csv.DictReader(file))
+    stopped = [r for r in found if r["state"] == "stopped"]
+    for r in stopped:
+        assert r["step"] == "5"
+        assert r["val/accuracy"]
+    assert {r["state"] for r in front} == {"complete"}
+    assert len(found) == 6

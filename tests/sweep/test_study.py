@@ -1,0 +1,85 @@
+"""Budgets, identities and lost trials, without running any."""
+
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from seqboat_lab.config import ConfigError
+from seqboat_lab.sweep import study as studies
+from seqboat_lab.sweep.config import load_sweep
+
+
+@pytest.fixture
+def sweep(tiny_sweep):
+    return load_sweep(tiny_sweep())
+
+
+def test_claims_end_with_the_budget_and_do_not_double_when_continued(sweep):
+    lock = studies.WorkerLock(sweep.directory)
+    study = studies.open_study(sweep)
+    trials = [studies.claim(study, sweep, lock) for _ in range(6)]
+    assert [t is not None for t in trials] == [True] * 4 + [False] * 2
+    again = studies.open_study(sweep)
+    assert studies.claim(again, sweep, lock) is None
+    assert len(again.trials) == 4
+
+
+def test_a_race_for_the_last_trial_is_won_by_the_lower_number(sweep, monkeypatch):
+    lock = studies.WorkerLock(sweep.directory)
+    study = studies.open_study(sweep)
+    for _ in range(3):
+        studies.claim(study, sweep, lock)
+    ask = study.ask
+
+    def late_ask(*args):  # another worker starts the last trial between our count and our ask
+        ask(*args)
+        return ask(*args)
+
+    monkeypatch.setattr(study, "ask", late_ask)
+    assert studies.claim(study, sweep, lock) is None
+    rows = studies.summary_rows(study, sweep)
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_a_dead_workers_trial_is_queued_again_with_its_values_and_a_live_ones_is_not(sweep):
+    study = studies.open_study(sweep)
+    mine = studies.claim(study, sweep, studies.WorkerLock(sweep.directory))
+    code = (
+        "from seqboat_lab.sweep import study as s; from seqboat_lab.sweep.config import load_sweep; import os, signal;"
+        "w = load_sweep('tiny.yaml'); s.claim(s.open_study(w), w, s.WorkerLock(w.directory)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    live = studies.WorkerLock(sweep.directory)
+    kept = studies.claim(study, sweep, live)
+    lost = study.trials[1]
+    assert lost.state == TrialState.RUNNING
+    # `mine`'s lock object is gone, so its worker counts as dead as well
+    assert studies.requeue_lost(study, sweep) == 2
+    assert studies.requeue_lost(study, sweep) == 0
+    states = {t.number: t.state for t in study.trials}
+    assert states[mine.number] == states[lost.number] == TrialState.FAIL
+    assert states[kept.number] == TrialState.RUNNING
+    again = [studies.claim(study, sweep, live) for _ in range(4)]
+    assert [t.params for t in again[:2]] == [mine.params, lost.params]
+    assert sum(t is not None for t in again) == 3  # budget 4, one is running, two were lost
+
+
+def test_a_study_with_another_space_is_refused(tiny_sweep):
+    studies.open_study(load_sweep(tiny_sweep()))
+    studies.open_study(load_sweep(tiny_sweep(), ["trials=9", "seed=3"]))  # may change
+    with pytest.raises(ConfigError, match=r"study tiny: already holds a search with other space .*name=\.\.\."):
+        studies.open_study(load_sweep(tiny_sweep(), ["space.model.memory_size.choices=[2]"]))
+    with pytest.raises(ConfigError, match="other objectives"):
+        studies.open_study(load_sweep(tiny_sweep(extra=""), ["objectives={val/loss: minimize}"]))
+
+
+def test_any_optuna_storage_url_serves(tiny_sweep, tmp_path):
+    sweep = load_sweep(tiny_sweep(), [f"storage=sqlite:///{tmp_path}/study.db"])
+    study = studies.open_study(sweep)
+    assert studies.claim(study, sweep, studies.WorkerLock(sweep.directory)) is not None
+    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/study.db").trials) == 1
+    with pytest.raises(ConfigError, match=r"storage: nonsense://x cannot be opened"):
+        studies.open_study(load_sweep(tiny_sweep(), ["storage='nonsense://x'"]))

@@ -1,0 +1,73 @@
+"""The command line: one clear line and a non-zero status for every mistake; help without waiting for torch."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seqboat_lab.cli import main
+
+CLI = [sys.executable, "-m", "seqboat_lab.cli"]
+
+
+def run(*arguments: str, **options: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["fit", "lra/listops_shrt"],
+            "config: unknown experiment 'lra/listops_shrt' (did you mean 'lra/listops_short'?)",
+        ),
+        (["fit"], "fit: expected an experiment"),
+        (["fit", "lra/listops_short", "model.memory_size=0"], "model.memory_size: 0 is not possible here"),
+        (["fit", "lra/listops", "data.root=nowhere"], "basic_train.tsv"),
+        (["fit", "--resume", "nowhere"], "nowhere: is no run directory"),
+        (["sweep", "nowhere.yaml"], "sweep: unknown sweep file 'nowhere.yaml'"),
+        (["report", "nowhere"], "trials.csv: does not exist; run `seqboat sweep` first"),
+        (["report"], "holds no finished sweep; run `make sweep` first"),
+    ],
+)
+def test_mistakes_give_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("seqboat: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_exit_status_reaches_the_shell(tmp_path):
+    done = run("fit", "lra/listops_shrt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert run("fitt").returncode == 2
+    assert run("fit", "lra/listops_short", "--colour").returncode == 2
+
+
+def test_help_names_the_commands_and_does_not_wait_for_torch():
+    start = time.perf_counter()
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("fit", "sweep", "report", "config", "data"):
+        assert command in done.stdout
+    assert "sweep-worker" not in done.stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, seqboat_lab.cli; print('torch' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert loaded.stdout.strip() == "False"
+    assert time.perf_counter() - start < 30
+
+
+def test_config_prints_an_experiment_that_loads_again(tmp_path):
+    done = run("config", "lra/listops_short", "model.memory_size=7")
+    (tmp_path / "mine.yaml").write_text(done.stdout)
+    again = run("config", str(tmp_path / "mine.yaml"))
+    assert again.stdout == done.stdout
+    assert "memory_size: 7" in again.stdout

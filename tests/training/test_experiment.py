@@ -1,0 +1,156 @@
+"""A run leaves what it should, is reproducible, and goes on after an interruption as if there had been none."""
+
+import csv
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seqboat_lab.config import ConfigError, load_experiment
+from seqboat_lab.training import experiment
+
+
+def weights(run_dir, name="last") -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_weights(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}), msg=name)
+
+
+class StopAt(Callback):
+    """Raises in the middle of training, as a crash would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise RuntimeError("crash")
+
+
+def test_a_run_directory_holds_everything(tiny, tmp_path):
+    config = tiny()
+    summary = experiment.fit(config, tmp_path)
+    assert load_experiment(tmp_path / "config.yaml") == config
+    assert (tmp_path / "config.yaml").read_text().startswith("# seqboat_lab 0.1.0")
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 8
+    assert len(summary["activation_rate_per_layer"]) == 2
+    for name in ("parameters", "flops_per_token", "seconds", "peak_memory_bytes"):
+        assert summary[name]
+    validations = [json.loads(line) for line in (tmp_path / "validations.jsonl").read_text().splitlines()]
+    assert [v["step"] for v in validations] == [4, 8]
+    assert set(experiment.metric_names(config)) <= set(validations[-1])
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [row for row in rows if row["train/loss"]]
+    assert len(losses) == 4
+    assert all(row["lr"] and row["tokens_per_second"] and row["temperature/layer_1"] for row in losses)
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {
+        "train/loss",
+        "val/accuracy",
+        "val/span/layer_0",
+        "val/memory_fill/layer_1",
+        "temperature/layer_0",
+    } <= scalars
+    assert events.Tags()["images"] == ["activation raster"]
+    assert [e.step for e in events.Images("activation raster")] == [4, 8]
+
+
+def test_validation_accuracy_is_that_of_the_model_over_every_sample(tiny, tmp_path):
+    config = tiny("trainer.max_steps=4")
+    reported = experiment.fit(config, tmp_path)["metrics"]
+    data = experiment.make_datamodule(config)
+    data.prepare_data()
+    data.setup()
+    module = experiment.make_module(config, data)
+    module.load_state_dict(weights(tmp_path))
+    module.eval()
+    dataset = data.dataset("val")
+    right = active = tokens = loss = 0.0
+    for i in range(101):  # one by one: no batches, no padding
+        sample = dataset[[i]]
+        assert sample.padding_mask is None
+        out = module(sample)
+        right += (out.logits.argmax() == sample.labels).item()
+        loss += torch.nn.functional.cross_entropy(out.logits, sample.labels).item()
+        active += out.activations[0].active.sum().item()
+        tokens += sample.inputs.numel()
+    assert reported["val/accuracy"] == pytest.approx(right / 101)
+    assert reported["val/loss"] == pytest.approx(loss / 101, rel=1e-4)
+    assert reported["val/activation_rate/layer_0"] == pytest.approx(active / tokens, rel=1e-4)
+
+
+def test_the_same_config_gives_the_same_numbers(tiny, tmp_path):
+    for name in ("a", "b"):
+        experiment.fit(tiny(), tmp_path / name)
+    assert_same_weights(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    experiment.fit(tiny("seed=2"), tmp_path / "c")
+    assert not torch.equal(
+        weights(tmp_path / "a")["model.output.weight"], weights(tmp_path / "c")["model.output.weight"]
+    )
+
+
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tiny, tmp_path):
+    experiment.fit(tiny("model.dropout=0.3"), tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        experiment.fit(tiny("model.dropout=0.3"), tmp_path / "cut", extra=[StopAt(6)])
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    summary = experiment.resume(tmp_path / "cut")  # from the checkpoint of step 4
+    assert summary["steps"] == 8
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+    def curve(run):
+        with (tmp_path / run / "metrics.csv").open() as file:
+            return [(row["step"], row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+    assert curve("cut") == curve("whole")
+
+
+def test_accumulated_batches_take_the_step_of_their_mean_gradient(tiny, tmp_path):
+    config = tiny(
+        "model.dropout=0", "trainer.max_steps=1", "trainer.val_every=1", "trainer.accumulate=4",
+        "optim.warmup_steps=0", "trainer.precision=64-true",
+    )  # fmt: skip
+    experiment.fit(config, tmp_path)
+    data = experiment.make_datamodule(config)
+    data.prepare_data()
+    data.setup()
+    module = experiment.make_module(config, data).double()
+    batches = iter(data.train_dataloader())
+    for _ in range(4):
+        batch = next(batches)
+        assert len(batch.labels) == 4
+        (torch.nn.functional.cross_entropy(module(batch).logits, batch.labels) / 4).backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizers = module.configure_optimizers()
+    optimizers["optimizer"].step()
+    assert_same_weights(weights(tmp_path), module.state_dict(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_cannot_be_resumed_is_said_in_one_line(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="is no run directory"):
+        experiment.resume(tmp_path)
+    experiment.write_config(tiny(), tmp_path)
+    with pytest.raises(ConfigError, match=r"last.ckpt: does not exist, so there is nothing to resume"):
+        experiment.resume(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"last.ckpt: is not a readable checkpoint") as caught:
+        experiment.resume(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_leaves_no_run_behind(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"basic_train.tsv"):
+        experiment.fit(tiny("data.source=official", f"data.root={tmp_path}/none"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
