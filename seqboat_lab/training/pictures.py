@@ -87,8 +87,7 @@ class ActivationRaster(Callback):
         if self.chosen or not trainer.is_global_zero or batch.inputs.shape[1] > LONGEST:
             return
         if self.batch is None or batch.inputs.shape[1] > self.batch.inputs.shape[1]:
-            mask = None if batch.padding_mask is None else batch.padding_mask[: self.samples]
-            self.batch = Batch(batch.inputs[: self.samples], mask, batch.labels[: self.samples])
+            self.batch = batch  # whole: half of a pair could not be run
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.batch is None or trainer.sanity_checking or not trainer.is_global_zero:
@@ -96,8 +95,8 @@ class ActivationRaster(Callback):
         self.chosen = True
         with torch.no_grad():
             encoder_output: ModelOutput = module(self.batch)
-        confidence = [a.confidence.float().cpu().numpy() for a in encoder_output.activations]
-        mask = self.batch.padding_mask
+        confidence = [a.confidence[: self.samples].float().cpu().numpy() for a in encoder_output.activations]
+        mask = None if self.batch.padding_mask is None else self.batch.padding_mask[: self.samples]
         shape = confidence[0].shape
         lengths = np.full(shape[0], shape[1]) if mask is None else (~mask).sum(1).cpu().numpy()
         figure = activation_raster(confidence, lengths, f"active tokens after {trainer.global_step} updates")
