@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, require
+from seqboat_lab.config.checks import at_least, positive, require
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,66 @@ class SpeechCommandsConfig(StandInConfig):
         require(self.max_length <= 16_000, "max_length", self.max_length, "at most 16000 (one second)")
 
 
+@dataclass(frozen=True)
+class LanguageConfig(DataConfig):
+    """Byte-level language modelling: every byte is predicted from those before it. Ids are bytes."""
+
+    tokens_per_sample: int = 8192
+    """Bytes of a training segment, and of an evaluation block with its context."""
+    context: int = 0
+    """Bytes at the start of an evaluation block that are read but not scored: they were, in the block before.
+    More give lower bits per byte and cost tokens_per_sample / (tokens_per_sample - context) times the work."""
+    carry_state: bool = False
+    """Train on contiguous streams, one per row of the global batch: the model goes on from the state that the
+    row's last segment left, without its gradient (truncated back-propagation). False: independent segments."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self, "tokens_per_sample", 1)
+        at_least(self, "context", 0)
+        require(
+            self.context < self.tokens_per_sample,
+            "context",
+            self.context,
+            f"less than tokens_per_sample = {self.tokens_per_sample}",
+        )
+
+
+@dataclass(frozen=True)
+class Enwik8Config(LanguageConfig):
+    """enwik8: the first 100 million bytes of an English Wikipedia dump of 2006, split 90/5/5 million."""
+
+
+@dataclass(frozen=True)
+class Text8Config(LanguageConfig):
+    """text8: 100 million letters and spaces of the English Wikipedia, split 90/5/5 million."""
+
+
+@dataclass(frozen=True)
+class CorpusConfig(LanguageConfig):
+    """Any file, or the files of a folder one after the other; its bytes are split in order."""
+
+    path: str | None = None
+    """A file or a folder; null = the sources of Python's standard library, which need no download."""
+    pattern: str = "*"
+    """Which files of a folder are read, at any depth (`*.txt`); the standard library gives its `*.py`."""
+    val_fraction: float = 0.05
+    """Share of the bytes that validates: those before the test split."""
+    test_fraction: float = 0.05
+    """Share of the bytes that tests: the last ones."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("val_fraction", "test_fraction"):
+            positive(self, name)
+        require(
+            self.val_fraction + self.test_fraction < 1,
+            "val_fraction",
+            self.val_fraction,
+            f"less than 1 - test_fraction = {1 - self.test_fraction:g}, so that bytes are left to train on",
+        )
+
+
 DATA_CONFIGS: dict[str, type[DataConfig]] = {
     "listops": ListOpsConfig,
     "text": TextConfig,
@@ -175,4 +235,7 @@ DATA_CONFIGS: dict[str, type[DataConfig]] = {
     "image": ImageConfig,
     "pathfinder": PathfinderConfig,
     "speech_commands": SpeechCommandsConfig,
+    "enwik8": Enwik8Config,
+    "text8": Text8Config,
+    "corpus": CorpusConfig,
 }

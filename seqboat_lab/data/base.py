@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqboat_lab.config import DataConfig
 from seqboat_lab.data.batching import EvalBatches, TrainBatches
@@ -22,15 +22,21 @@ SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 
 
+IGNORED = -100
+"""Label of a position that is not to be scored."""
+
+
 class Batch(NamedTuple):
     """What a model is given."""
 
     inputs: torch.Tensor
     """(B, L) int64 ids or float32 real values; pairs (2B, L): all first documents, then all second ones."""
     padding_mask: torch.Tensor | None
-    """(B, L) bool like `inputs`, True = padding; None when nothing is padded."""
+    """(B, L) bool like `inputs`, True = padding; None when nothing is padded, and of text, whose labels tell."""
     labels: torch.Tensor
-    """(B,) int64 class."""
+    """(B,) int64 class; of text (B, L), each next byte, `IGNORED` where none is to be scored."""
+    fresh: bool = True
+    """The rows begin here, with no state; False: they go on where the last batch of the same rows ended."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class TaskSpec:
     """What a model must know about a task."""
 
     vocab_size: int | None
-    """Number of ids, id 0 = padding; None for real-valued inputs."""
+    """Number of ids (id 0 = padding, but in text, which has none); None for real-valued inputs."""
     num_classes: int
     """Labels are 0 ... num_classes - 1."""
     head: Literal["classifier", "pair", "language_model"]
@@ -61,6 +67,8 @@ class Official:
     """Files and directories that are all there when the task is."""
     wanted: str = ""
     """Regular expression of the members' paths to unpack; empty = all."""
+    single_file: bool = False
+    """The archive is a zip of one file, or that file itself."""
 
     def is_whole(self, place: Path) -> bool:
         """Whether a directory has all that is needed."""
@@ -86,8 +94,8 @@ class StoreDataset(Dataset[Batch]):
         return Batch(self.encode(values, padding), mask, labels)
 
 
-class SequenceDataModule(LightningDataModule):
-    """Loads the batches of one task. A task says where its samples are and what they look like.
+class TaskDataModule(LightningDataModule):
+    """Loads the batches of one task.
 
     config: the task's section of the experiment.
     seed: decides the order of training; equal seeds give equal batches for any number of workers and, joined
@@ -98,20 +106,12 @@ class SequenceDataModule(LightningDataModule):
 
     name: ClassVar[str]
     """The task's key in TASKS."""
-    dtype: ClassVar[type] = np.uint8
-    """How values are stored."""
-    parts: ClassVar[int] = 1
-    """Sequences per sample."""
 
     def __init__(self, config: DataConfig, *, seed: int, batch_size: int):
         super().__init__()
         self.config, self.seed, self.batch_size = config, seed, batch_size
         self.start_batch = 0
         self.processes: int | None = None  # for generating and reading; null = all CPUs
-        self.facts: dict[str, Any] = {}
-        self.stores: dict[str, Store] = {}
-
-    # What a task defines ------------------------------------------------------------------------------------
 
     @property
     def spec(self) -> TaskSpec:
@@ -124,32 +124,21 @@ class SequenceDataModule(LightningDataModule):
 
     @property
     def variant(self) -> str:
-        """Name of the prepared data: settings that need different stores need different names."""
+        """Name of the prepared data: settings that need different files need different names."""
         raise NotImplementedError
 
-    def prepare_source(self) -> None:
-        """Make what can be made without a network (generated data). Called before `fingerprint`."""
-
-    def fingerprint(self, split: Split) -> dict[str, Any]:
-        """What the split's store is made from. Raises `DataError` if the source is missing."""
+    @property
+    def place(self) -> Path:
+        """Where this configuration's data is, or would be."""
         raise NotImplementedError
 
-    def samples(self, split: Split) -> Iterator[tuple[Sequence[np.ndarray], int]]:
-        """The split's samples: their parts and their label. Raises `DataError` with file and line.
-
-        What it puts into `self.facts` is kept in the store's `info`.
-        """
-        raise NotImplementedError
-
-    def encoder(self) -> Callable[..., torch.Tensor]:
-        """How stored values become inputs (see encode.py)."""
+    def sizes(self) -> dict[str, int]:
+        """How much each split has, of data that is ready to be loaded. Raises `DataError` if it is not."""
         raise NotImplementedError
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """What a person reads at each position."""
         raise NotImplementedError
-
-    # What all tasks share -----------------------------------------------------------------------------------
 
     @property
     def command(self) -> str:
@@ -169,6 +158,71 @@ class SequenceDataModule(LightningDataModule):
             f"{path}: no such file; run `{self.command}` (with `--from ARCHIVE` if you have "
             f"{self.official.archive} already), or {alternative} (no network needed)"
         )
+
+    def val_dataloader(self) -> DataLoader:
+        return self.evaluation_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: Split) -> DataLoader:
+        """This rank's share of the split's batches: over all ranks, everything exactly once."""
+        raise NotImplementedError
+
+    def loader(self, dataset: Dataset[Batch], sampler: Sampler) -> DataLoader:
+        """Batches of a dataset that returns whole ones."""
+        workers = self.config.num_workers
+        return DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class SequenceDataModule(TaskDataModule):
+    """Samples in stores, one per split. A task says where its samples are and what they look like."""
+
+    dtype: ClassVar[type] = np.uint8
+    """How values are stored."""
+    parts: ClassVar[int] = 1
+    """Sequences per sample."""
+
+    def __init__(self, config: DataConfig, *, seed: int, batch_size: int):
+        super().__init__(config, seed=seed, batch_size=batch_size)
+        self.facts: dict[str, Any] = {}
+        self.stores: dict[str, Store] = {}
+
+    # What a task defines ------------------------------------------------------------------------------------
+
+    def prepare_source(self) -> None:
+        """Make what can be made without a network (generated data). Called before `fingerprint`."""
+
+    def fingerprint(self, split: Split) -> dict[str, Any]:
+        """What the split's store is made from. Raises `DataError` if the source is missing."""
+        raise NotImplementedError
+
+    def samples(self, split: Split) -> Iterator[tuple[Sequence[np.ndarray], int]]:
+        """The split's samples: their parts and their label. Raises `DataError` with file and line.
+
+        What it puts into `self.facts` is kept in the store's `info`.
+        """
+        raise NotImplementedError
+
+    def encoder(self) -> Callable[..., torch.Tensor]:
+        """How stored values become inputs (see encode.py)."""
+        raise NotImplementedError
+
+    # What all tasks share -----------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> Path:
+        return self.store_path("train").parent if self.official is None else self.official_directory()
+
+    def sizes(self) -> dict[str, int]:
+        return {split: len(Store(self.store_path(split))) for split in SPLITS}
 
     def store_path(self, split: Split) -> Path:
         return Path(self.config.root) / "prepared" / self.name / self.variant / split
@@ -193,18 +247,12 @@ class SequenceDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """An endless stream of this rank's batches from `start_batch` on."""
-        rank, world = _rank_and_world()
+        rank, world = rank_and_world()
         sampler = TrainBatches(
             self._lengths("train"), self.batch_size, self.seed,
             rank=rank, world=world, start_batch=self.start_batch,
         )  # fmt: skip
-        return self._loader("train", sampler)
-
-    def val_dataloader(self) -> DataLoader:
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._evaluation("test")
+        return self.loader(self.dataset("train"), sampler)
 
     def dataset(self, split: Split) -> StoreDataset:
         """The split's batches by sample numbers: `dataset(split)[[3, 7]]`."""
@@ -212,26 +260,17 @@ class SequenceDataModule(LightningDataModule):
             raise DataError(f"{self.name}: call setup() before asking for the {split} split")
         return StoreDataset(self.stores[split], self.spec.max_length, self.encoder())
 
-    def _evaluation(self, split: Split) -> DataLoader:
-        rank, world = _rank_and_world()
-        return self._loader(split, EvalBatches(self._lengths(split), self.batch_size, rank=rank, world=world))
+    def evaluation_dataloader(self, split: Split) -> DataLoader:
+        rank, world = rank_and_world()
+        batches = EvalBatches(self._lengths(split), self.batch_size, rank=rank, world=world)
+        return self.loader(self.dataset(split), batches)
 
     def _lengths(self, split: Split) -> np.ndarray:
         return np.minimum(self.stores[split].lengths(), self.spec.max_length)
 
-    def _loader(self, split: Split, sampler: TrainBatches | EvalBatches) -> DataLoader:
-        workers = self.config.num_workers
-        return DataLoader(
-            self.dataset(split),
-            sampler=sampler,
-            batch_size=None,  # the dataset returns whole batches
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
 
-
-def _rank_and_world() -> tuple[int, int]:
+def rank_and_world() -> tuple[int, int]:
+    """This process's number and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
