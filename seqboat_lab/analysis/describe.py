@@ -12,8 +12,8 @@ def describe(config: ExperimentConfig, rate: float) -> None:
     """Prints parameters and forward FLOPs per token of every part of the model at an activation rate."""
     datamodule = make_datamodule(config)
     model = make_module(config, datamodule).model
-    length = datamodule.spec.max_length
-    flops = cost_per_token(config.model, length, [rate] * config.model.layers)
+    length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
+    flops = cost_per_token(config.model, length, [rate] * config.model.layers, vocabulary)
     parameters = parameters_by_part(model)
     table = Table("part", title=f"{config.task}: {config.model.layers} layers of width {config.model.d_model}")
     for head in ("parameters", "FLOPs per token", "share of FLOPs"):
@@ -24,4 +24,6 @@ def describe(config: ExperimentConfig, rate: float) -> None:
         table.add_row(part, f"{parameters[part]:,}", *counted, style="bold" if part == "total" else None)
     console = Console()
     console.print(table)
-    console.print(f"forward pass, {length:,} tokens, activation rate {rate:.0%}; other = embedding, norms and head")
+    console.print(
+        f"forward pass, {length:,} tokens, activation rate {rate:.0%}; other = norms, and a classifier's embedding and head"
+    )

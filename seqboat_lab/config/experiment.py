@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, choose, fraction, positive, require
-from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, ListOpsConfig
+from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
 from seqboat_lab.config.model import ModelConfig
 
 
@@ -119,3 +119,11 @@ class ExperimentConfig:
             self.optim.warmup_steps,
             f"fewer than trainer.max_steps = {self.trainer.max_steps}",
         )
+        if isinstance(self.data, LanguageConfig):
+            model, why = self.model, "since a language model may see no later byte"
+            require(not model.bidirectional, "model.bidirectional", model.bidirectional, f"false, {why}")
+            require("batch" not in model.norm, "model.norm", model.norm, f"a norm of single tokens, {why}")
+            require(
+                not model.absolute_position, "model.absolute_position", model.absolute_position,
+                "false, since a language model has no longest text",
+            )  # fmt: skip

@@ -52,6 +52,11 @@ class TaskSpec:
     max_length: int
     """No sequence is longer."""
 
+    @property
+    def vocabulary_per_token(self) -> int:
+        """Logits that the model gives for every token; 0 if it gives some only for whole sequences."""
+        return self.num_classes if self.head == "language_model" else 0
+
 
 @dataclass(frozen=True)
 class Official:

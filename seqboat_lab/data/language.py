@@ -23,6 +23,7 @@ from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.files import landing, locked
 from seqboat_lab.data.progress import counted
 from seqboat_lab.data.segments import EvaluationBatches, IndependentSegments, Segments, StreamSegments, map_bytes
+from seqboat_lab.data.store import fingerprint_of
 
 
 class LanguageDataModule(TaskDataModule):
@@ -186,8 +187,7 @@ class CorpusDataModule(LanguageDataModule):
         """Join the folder, unless that is done. Any number of processes may call it at the same time."""
         if self.folder is not None:
             files = self.files()
-            stats = [[str(name), (self.folder / name).stat().st_size] for name in files]
-            fingerprint = json.dumps({"folder": str(self.folder.resolve()), "files": stats})
+            fingerprint = json.dumps(fingerprint_of([self.folder / name for name in files]))
             if not self._is_joined(fingerprint):
                 with locked(self.place):
                     if not self._is_joined(fingerprint):  # another process may have been first

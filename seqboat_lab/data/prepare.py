@@ -1,5 +1,6 @@
 """What `seqboat data prepare` and `seqboat data status` do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,17 +8,19 @@ from typing import Literal
 from seqboat_lab.config import DataConfig
 from seqboat_lab.config.data import DATA_CONFIGS, PATHFINDER_SIZES
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.base import SPLITS, SequenceDataModule
+from seqboat_lab.data.base import SPLITS, TaskDataModule
 from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.sources import SOURCES, download
 from seqboat_lab.data.store import Store
 from seqboat_lab.data.unpack import unpack
+from seqboat_lab.data.unpack_file import unpack_file
 
 
 def prepare(
     task: str, config: DataConfig, archive: Path | str | None = None, processes: int | None = None
 ) -> dict[str, int]:
-    """Bring a task's data in place (download, unpack or generate, then build the stores): samples of each split.
+    """Bring a task's data in place (download, unpack or generate, then build the stores): samples, or bytes of
+    text, of each split.
 
     archive: an official archive that the user already has; nothing is downloaded then.
     processes: for generating and reading; null = all CPUs. Idempotent, and safe when two run at once.
@@ -28,14 +31,15 @@ def prepare(
     official = module.official
     if official is None:
         if archive is not None:
-            raise DataError(f"{archive}: --from is for official files, but data.source is {config.source!r}")
+            raise DataError(f"{archive}: --from is for official files, which {task} does not read as it is configured")
     elif not official.is_whole(module.official_directory()):
         if archive is None:
             archive = download(SOURCES[official.archive], Path(config.root) / "downloads")
-        unpack(Path(archive), official, Path(config.root) / official.place)
+        take = unpack_file if official.single_file else unpack
+        take(Path(archive), official, Path(config.root) / official.place)
     module.prepare_data()
     module.setup()
-    return {split: len(store) for split, store in module.stores.items()}
+    return module.sizes()
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class StatusRow:
     place: Path
     """Where its files are or would be."""
     detail: str
-    """Samples of each split, or what to do."""
+    """Samples (or bytes of text) of each split, or what to do."""
 
 
 def status(root: Path | str) -> list[StatusRow]:
@@ -60,28 +64,27 @@ def status(root: Path | str) -> list[StatusRow]:
         sizes = [{"size": size} for size in PATHFINDER_SIZES if size > 16] if task == "pathfinder" else [{}]
         for fields in sizes:
             module = TASKS[task](cls(root=str(root), **fields), seed=0, batch_size=1)
-            rows.append(_official_row(task, module))
+            rows.append(_row(task, module))
         shown = {row.variant for row in rows if row.task == task}
         for directory in sorted((Path(root) / "prepared" / task).glob("[!.]*")):
-            counts = _counts(directory)
+            counts = _counts(lambda at=directory: {split: len(Store(at / split)) for split in SPLITS})
             if directory.name not in shown and counts:
                 rows.append(StatusRow(task, directory.name, "ready", directory, counts))
     return rows
 
 
-def _official_row(task: str, module: SequenceDataModule) -> StatusRow:
-    place = module.official_directory()
-    counts = _counts(module.store_path("train").parent)
+def _row(task: str, module: TaskDataModule) -> StatusRow:
+    counts = _counts(module.sizes)
     if counts:
-        return StatusRow(task, module.variant, "ready", place, counts)
-    if module.official.is_whole(place):
-        return StatusRow(task, module.variant, "files only", place, f"run `{module.command}` or just train")
-    return StatusRow(task, module.variant, "missing", place, f"run `{module.command}`")
+        return StatusRow(task, module.variant, "ready", module.place, counts)
+    if module.official is None or not module.official.is_whole(module.place):
+        return StatusRow(task, module.variant, "missing", module.place, f"run `{module.command}`")
+    return StatusRow(task, module.variant, "files only", module.place, f"run `{module.command}` or just train")
 
 
-def _counts(directory: Path) -> str:
+def _counts(sizes: Callable[[], dict[str, int]]) -> str:
     """`96,000 / 2,000 / 2,000` when all three splits are ready, else nothing."""
     try:
-        return " / ".join(f"{len(Store(directory / split)):,}" for split in SPLITS)
+        return " / ".join(f"{count:,}" for count in sizes().values())
     except DataError:
         return ""

@@ -40,6 +40,7 @@ class Source:
 
 _LRA_OFFLINE = "data.source=generated (ListOps, Pathfinder) or data.source=synthetic (Retrieval) need no download"
 _SYNTHETIC = "data.source=synthetic makes a small stand-in that needs no download"
+_CORPUS = "task corpus trains on any file or folder, by default on Python's own sources (`seqboat fit text_tiny`)"
 
 SOURCES = {
     "lra_release": Source(
@@ -79,6 +80,20 @@ SOURCES = {
         size=2_428_923_189,
         sha256="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
         offline=_SYNTHETIC,
+    ),
+    "enwik8": Source(
+        filename="enwik8.zip",
+        urls=("https://mattmahoney.net/dc/enwik8.zip", "http://mattmahoney.net/dc/enwik8.zip"),
+        size=36_445_475,
+        sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
+        offline=_CORPUS,
+    ),
+    "text8": Source(
+        filename="text8.zip",
+        urls=("https://mattmahoney.net/dc/text8.zip", "http://mattmahoney.net/dc/text8.zip"),
+        size=31_344_016,
+        sha256="a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
+        offline=_CORPUS,
     ),
 }
 

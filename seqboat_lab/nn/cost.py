@@ -3,8 +3,9 @@
 FLOPs are those of one forward pass of the layers as they are executed (2 per multiply-add): every matrix
 product over tokens, counted as torch's FlopCounterMode counts it, with the windows of attention rounded up to
 tiles and the kernels' scans cut into chunks; and, where a kernel needs them, its FFTs (2.5 n log2 n each) and
-its elementwise scan, which FlopCounterMode does not see. Left out: embedding and classifier, norms and
-activation functions, and what is done once per batch whatever its size, such as building an SSM's kernel.
+its elementwise scan, which FlopCounterMode does not see. Left out: embedding and classifier (which works once per
+sequence, while a language model's head reads every token and counts), norms and activation functions, and what is
+done once per batch whatever its size, such as building an SSM's kernel.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,23 @@ from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.configurator import CONFIGURATORS
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import SeqBoatLayer
+from seqboat_lab.nn.models import LanguageModel
 from seqboat_lab.nn.ssm import KERNELS
 
-PARTS = ("ssm", "router", "skip", "gau", "ffn")
-"""State space model; router logits; skip path; gated attention of the active tokens; feed-forward block."""
+PARTS = ("ssm", "router", "skip", "gau", "ffn", "head")
+"""State space model; router logits; skip path; gated attention of the active tokens; feed-forward block; a language
+model's head, whose weights are those of its embedding."""
 
 
-def cost_per_token(config: ModelConfig, length: int, activation_rates: Sequence[float]) -> dict[str, float]:
+def cost_per_token(
+    config: ModelConfig, length: int, activation_rates: Sequence[float], vocabulary: int = 0
+) -> dict[str, float]:
     """FLOPs of a forward pass per token, over all layers: {part: FLOPs, ..., "total": FLOPs}.
 
     Args:
         length: tokens per sequence.
         activation_rates: one per layer, from 0 to 1.
+        vocabulary: logits of a language model; 0 = it is none.
     """
     d, h, z = config.d_model, config.d_hidden, config.d_attention
     ssm = KERNELS[config.ssm.kernel].flops(config.ssm, d, config.bidirectional, length)
@@ -38,6 +44,7 @@ def cost_per_token(config: ModelConfig, length: int, activation_rates: Sequence[
         "skip": layers * 2 * d * d,
         "gau": sum(activation_rates) * active,
         "ffn": layers * 4 * d * (config.ffn_hidden or 0),
+        "head": 2 * d * vocabulary,
     }
     return {**parts, "total": sum(parts.values())}
 
@@ -53,8 +60,8 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Parameters of all layers, {part: count, ...}, of everything else ("other": embedding, norms, head), and
-    "total"."""
+    """Parameters of all layers, {part: count, ...}, of everything else ("other": a classifier's embedding and head,
+    norms), and "total"."""
     parts = dict.fromkeys(PARTS, 0)
     for module in model.modules():
         if isinstance(module, SeqBoatLayer):
@@ -65,5 +72,7 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
             parts["gau"] += count_parameters(module.attention)
         elif isinstance(module, FeedForward):
             parts["ffn"] += count_parameters(module)
+        elif isinstance(module, LanguageModel):
+            parts["head"] += count_parameters(module.embedding)
     total = count_parameters(model)
     return {**parts, "other": total - sum(parts.values()), "total": total}

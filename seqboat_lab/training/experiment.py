@@ -14,25 +14,30 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from seqboat_lab.config import ConfigError, ExperimentConfig, load_experiment
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.base import SequenceDataModule
+from seqboat_lab.data.base import TaskDataModule
 from seqboat_lab.training.classification import ClassificationModule
+from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
 from seqboat_lab.training.results import COST_METRICS, MetricsCsv, ResultFiles, write_config
 
-MODULES = {"classifier": ClassificationModule, "pair": ClassificationModule}
+MODULES = {
+    "classifier": ClassificationModule,
+    "pair": ClassificationModule,
+    "language_model": LanguageModelModule,
+}
 """The LightningModule of each kind of head."""
 
 RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
 
 
-def make_datamodule(config: ExperimentConfig) -> SequenceDataModule:
+def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
     """The task's DataModule; its batches are per process and backward pass."""
     share = config.trainer.devices * config.trainer.accumulate
     return TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
 
 
-def make_module(config: ExperimentConfig, datamodule: SequenceDataModule) -> L.LightningModule:
+def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> L.LightningModule:
     """The task's LightningModule, initialised from the experiment's seed."""
     torch.manual_seed(config.seed)
     return MODULES[datamodule.spec.head](config, datamodule.spec)

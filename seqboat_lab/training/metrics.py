@@ -1,5 +1,7 @@
 """What is measured of a model's activations, weighted by tokens and exact over any number of processes."""
 
+import math
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -29,11 +31,15 @@ class ActivationMetrics(Metric):
             self.add_state(name, torch.zeros(config.layers, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, activations: list[Activation], padding_mask: Tensor | None) -> None:
+    def update(self, activations: list[Activation], left_out: Tensor | None) -> None:
+        """left_out (B, L): tokens that do not count, such as padding; they may still be keys of those that do."""
         first = activations[0].active
-        self.tokens += first.numel() if padding_mask is None else (~padding_mask).sum()
+        self.tokens += first.numel() if left_out is None else (~left_out).sum()
         for i, activation in enumerate(activations):
             span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            if left_out is not None:
+                counted = ~left_out[activation.active]
+                span, fill = span[counted], fill[counted]
             self.active[i] += len(span)
             self.span[i] += span.double().sum()
             self.fill[i] += fill.double().sum()
@@ -54,3 +60,31 @@ def activation_metric_names(layers: int) -> list[str]:
     """The names that `ActivationMetrics.compute` returns."""
     kinds = ("activation_rate", "span", "memory_fill")
     return ["activation_rate", *(f"{kind}/layer_{i}" for kind in kinds for i in range(layers))]
+
+
+class BitsByPosition(Metric):
+    """Bits per byte: over all scored bytes, and by how many bytes of the block were read before."""
+
+    full_state_update = False
+
+    def __init__(self, longest: int):
+        super().__init__()
+        for name in ("bits", "scored"):  # by place in the block; float64 counts exactly
+            self.add_state(name, torch.zeros(longest, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, nats: Tensor, scored: Tensor) -> None:
+        """nats (B, L) of each byte, scored (B, L) bool: which of them count."""
+        length = nats.shape[1]
+        self.bits[:length] += (nats.double() * scored).sum(0) / math.log(2)
+        self.scored[:length] += scored.sum(0)
+
+    def compute(self) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Bits per byte of all; of each place in the block (longest,), nan where none was scored; and of those
+        that n or more, but fewer than 4n, bytes of the block were read before, for n = 1, 4, 16, ..."""
+        ranges, n = {}, 1
+        while n <= len(self.bits):  # place i has read i + 1 bytes
+            here = slice(n - 1, 4 * n - 1)
+            if self.scored[here].sum() > 0:
+                ranges[n] = (self.bits[here].sum() / self.scored[here].sum()).float()
+            n *= 4
+        return self.bits.sum() / self.scored.sum(), (self.bits / self.scored).float(), ranges

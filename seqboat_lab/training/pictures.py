@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 
 from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.config.data import LanguageConfig
 from seqboat_lab.data.base import Batch
 from seqboat_lab.nn.models import ModelOutput
 
@@ -23,10 +24,12 @@ def custom_scalars(config: ExperimentConfig) -> dict[str, dict[str, list[Any]]]:
     def layers(prefix: str) -> list[str]:
         return [f"{prefix}/layer_{i}" for i in range(config.model.layers)]
 
+    of_text = isinstance(config.data, LanguageConfig)
+    quality = ("bits per byte", "bpc") if of_text else ("accuracy", "accuracy")
     return {
         "SeqBoat": {
             "loss": ["Multiline", ["train/loss", "val/loss"]],
-            "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
+            quality[0]: ["Multiline", [f"train/{quality[1]}", f"val/{quality[1]}"]],
             "activation rate (validation)": [
                 "Multiline",
                 ["val/activation_rate", *layers("val/activation_rate")],

@@ -63,13 +63,17 @@ class ResultFiles(Callback):
             return
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         rates = self.rates(values)
-        flops = cost_per_token(self.config.model, trainer.datamodule.spec.max_length, rates)["total"]
+        flops = self.cost(trainer, rates)["total"]
         costs = dict(zip(COST_METRICS, (flops, count_parameters(module.model), self.seconds()), strict=True))
         self.last = {"step": trainer.global_step, **values, **costs}
         for logger in trainer.loggers:
             logger.log_metrics(costs, trainer.global_step)
         with (self.run_dir / "validations.jsonl").open("a") as file:
             file.write(json.dumps(self.last) + "\n")
+
+    def cost(self, trainer: L.Trainer, rates: list[float]) -> dict[str, float]:
+        spec = trainer.datamodule.spec
+        return cost_per_token(self.config.model, spec.max_length, rates, spec.vocabulary_per_token)
 
     def rates(self, values: dict[str, float]) -> list[float]:
         return [values[f"val/activation_rate/layer_{i}"] for i in range(self.config.model.layers)]
@@ -86,13 +90,11 @@ class ResultFiles(Callback):
     def write_summary(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         """`summary.json`: final metrics, activation rates, parameters, FLOPs, seconds, peak memory."""
         rates = self.rates(self.last)
-        length = trainer.datamodule.spec.max_length
-        cost = cost_per_token(self.config.model, length, rates)
         summary = {
             "metrics": self.last,
             "activation_rate_per_layer": rates,
             "parameters": count_parameters(module.model),
-            "flops_per_token": cost,
+            "flops_per_token": self.cost(trainer, rates),
             "seconds": round(self.seconds(), 2),
             "peak_memory_bytes": peak_memory(),
             "steps": trainer.global_step,
