@@ -51,7 +51,9 @@ def test_evaluation_predicts_every_byte_of_the_split_once_from_the_bytes_before(
         for inputs, labels in zip(batch.inputs.tolist(), batch.labels.tolist(), strict=True):
             scored = [i for i, label in enumerate(labels) if label != IGNORED]
             before = bytes(inputs[: scored[0] + 1])
-            place = TEXT.index(before + bytes([labels[scored[0]]])) + len(before)  # 1,000 random bytes hold no six twice
+            place = TEXT.index(before + bytes([labels[scored[0]]])) + len(
+                before
+            )  # 1,000 random bytes hold no six twice
             assert len(before) > 5 or place == start
             assert bytes(inputs[: scored[-1] + 1]) == TEXT[place - len(before) : place + len(scored) - 1]
             assert bytes(labels[i] for i in scored) == TEXT[place : place + len(scored)]
@@ -128,7 +130,9 @@ def test_an_unusable_corpus_is_told_in_one_line(tmp_path, text, fields, message)
 
 def test_a_split_shorter_than_a_batch_of_segments(tmp_path):
     module = corpus(tmp_path, b"x" * 100, tokens_per_sample=512)
-    with pytest.raises(DataError, match=r"70 bytes, which make 0 segments of 512, fewer than one batch of 4; lower data"):
+    with pytest.raises(
+        DataError, match=r"70 bytes, which make 0 segments of 512, fewer than one batch of 4; lower data"
+    ):
         module.train_dataloader()
     assert len(module.val_dataloader()) == 1  # a short block is no trouble
 

@@ -1,7 +1,7 @@
 """Segments: one global order for any number of ranks, nothing twice, streams without gaps."""
 
 import pickle
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_epochs_differ_in_order_and_in_where_they_cut():
 def test_the_ranks_batches_joined_are_those_of_one_process(kind, world):
     one = starts(KINDS[kind](2000, 9, 6, 3), 50)
     ranks = [starts(KINDS[kind](2000, 9, 6 // world, 3, rank=r, world=world), 50) for r in range(world)]
-    assert [sum(parts, []) for parts in zip(*ranks, strict=True)] == one
+    assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == one
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,7 +67,7 @@ def test_each_row_of_an_update_reads_one_stream_without_gaps():
     # 12 rows in 3 accumulated batches of 4
     sampler = StreamSegments(2000, 9, 4, 3, streams=12)
     requests = list(islice(sampler, 3 * 3 * sampler.cut.count))  # three passes
-    updates = [sum((r.blocks for r in requests[i : i + 3]), []) for i in range(0, len(requests), 3)]
+    updates = [list(chain(*(r.blocks for r in requests[i : i + 3]))) for i in range(0, len(requests), 3)]
     fresh = [{r.fresh for r in requests[i : i + 3]} for i in range(0, len(requests), 3)]
     places = set()
     for number, (blocks, begins) in enumerate(zip(updates, fresh, strict=True)):
