@@ -88,7 +88,7 @@ def test_batches_are_the_same_for_any_number_of_ranks_workers_and_parts(tmp_path
     assert batches(4, 13, start=17) == whole[17:]
     assert batches(1, 7, start=50) == parts[50:57]
 
-    for workers in (1, 2, 3):
+    for workers in (1, 2):
         module = WebTextDataModule(
             config(tmp_path, shuffle_buffer=shuffle_buffer, num_workers=workers), seed=1, batch_size=4
         )
@@ -111,7 +111,7 @@ def test_held_out_bytes_are_the_first_of_their_split(tmp_path):
 @pytest.mark.parametrize("carry_state", [False, True])
 def test_a_language_model_trains_on_it(tiny_web, tmp_path, carry_state):
     summary = experiment.fit(tiny_web(f"data.carry_state={carry_state}"), tmp_path / "run")
-    assert summary["metrics"]["val/bpc"] < 8
+    assert summary["metrics"]["val/bpc"] < 6
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def tiny_web(tmp_path):
             [
                 "task=web_text", f"data.root={tmp_path}", "data.val_bytes=200", "data.test_bytes=200",
                 "data.tokens_per_sample=16", "data.batch_size=4", "model.d_model=8", "model.d_hidden=8",
-                "model.d_attention=4", "model.layers=1", "trainer.max_steps=10", "trainer.val_every=10",
+                "model.d_attention=4", "model.layers=1", "trainer.max_steps=60", "trainer.val_every=60",
                 "optim.warmup_steps=1", "trainer.threads=1", *overrides,
             ],
         )  # fmt: skip
