@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="key=value")
     sub.add_argument("--rate", type=float, default=0.5, help="activation rate to count for (default 0.5)")
 
+    sub = command("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
+    sub.add_argument("--quick", action="store_true", help="a few minutes: short lengths, nothing written")
+
     sub = command("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
@@ -155,6 +158,17 @@ def _describe(options: argparse.Namespace) -> None:
     from seqboat_lab.analysis.describe import describe
 
     describe(config, options.rate)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ stands beside the package, in a checkout only
+    try:
+        from benchmarks.layer import main as bench
+    except ModuleNotFoundError as error:
+        if error.name != "benchmarks":
+            raise
+        raise ConfigError("bench", "needs a checkout of the repository, where benchmarks/ is; clone it") from None
+    bench(options.quick)
 
 
 def _import_official(options: argparse.Namespace) -> None:
