@@ -20,7 +20,8 @@ def activation_rates(activations: list[Activation], padding_mask: Tensor | None)
 
 
 class ActivationMetrics(Metric):
-    """Per layer: activation rate, mean attention span of the active tokens, fill of their working memory."""
+    """Per layer: activation rate; attention span of the active tokens, mean and 95th percentile; fill of their
+    working memory."""
 
     full_state_update = False
 
@@ -29,6 +30,8 @@ class ActivationMetrics(Metric):
         self.memory_size, self.bidirectional = config.memory_size, config.bidirectional
         for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
             self.add_state(name, torch.zeros(config.layers, dtype=torch.float64), dist_reduce_fx="sum")
+        histogram = torch.zeros(config.layers, SPAN_BINS, dtype=torch.float64)
+        self.add_state("histogram", histogram, dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, activations: list[Activation], left_out: Tensor | None) -> None:
@@ -40,9 +43,14 @@ class ActivationMetrics(Metric):
             if left_out is not None:
                 counted = ~left_out[activation.active]
                 span, fill = span[counted], fill[counted]
-            self.active[i] += len(span)
-            self.span[i] += span.double().sum()
-            self.fill[i] += fill.double().sum()
+            self.add(i, span, fill)
+
+    def add(self, layer: int, span: Tensor, fill: Tensor) -> None:
+        """What a layer's active tokens reach, one value each; the caller counts `tokens`."""
+        self.active[layer] += len(span)
+        self.span[layer] += span.double().sum()
+        self.fill[layer] += fill.double().sum()
+        self.histogram[layer] += torch.bincount(span_bin(span), minlength=SPAN_BINS)
 
     def compute(self) -> dict[str, Tensor]:
         """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""
@@ -50,6 +58,7 @@ class ActivationMetrics(Metric):
         per_layer = {
             "activation_rate": self.active / self.tokens,
             "span": self.span / queries,
+            "span_p95": torch.stack([span_quantile(counts, 0.95) for counts in self.histogram]),
             "memory_fill": self.fill / queries,
         }
         values = {f"{name}/layer_{i}": v.float() for name, row in per_layer.items() for i, v in enumerate(row)}
@@ -58,8 +67,22 @@ class ActivationMetrics(Metric):
 
 def activation_metric_names(layers: int) -> list[str]:
     """The names that `ActivationMetrics.compute` returns."""
-    kinds = ("activation_rate", "span", "memory_fill")
+    kinds = ("activation_rate", "span", "span_p95", "memory_fill")
     return ["activation_rate", *(f"{kind}/layer_{i}" for kind in kinds for i in range(layers))]
+
+
+SPAN_BINS, BINS_PER_OCTAVE = 64 * 32, 64  # up to 2^32 tokens, each bin 1.1 % wide
+
+
+def span_bin(span: Tensor) -> Tensor:
+    """Spans (n,) >= 0 -> number of their bin, geometric in 1 + span."""
+    return (torch.log2(1 + span.double()) * BINS_PER_OCTAVE).long().clamp(max=SPAN_BINS - 1)
+
+
+def span_quantile(counts: Tensor, q: float) -> Tensor:
+    """The span (a bin's lower end: exact to 1.1 % of 1 + span) that a share q of those counted stays within."""
+    rank = torch.searchsorted(counts.cumsum(0), q * counts.sum())
+    return torch.where(counts.sum() > 0, 2.0 ** (rank / BINS_PER_OCTAVE) - 1, 0.0)
 
 
 class BitsByPosition(Metric):
