@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqboat_lab.config import ConfigError
@@ -86,6 +87,6 @@ def sample(logits: Tensor, temperature: float, top_p: float, random: torch.Gener
 def nucleus(p: Tensor, top_p: float) -> Tensor:
     """Probabilities (n,) with those outside the smallest likeliest set of mass >= top_p set to 0; not normalised."""
     sorted_p, order = p.sort(descending=True, stable=True)
-    before = sorted_p.cumsum(0) - sorted_p  # mass of the likelier ones
+    before = F.pad(sorted_p.cumsum(0)[:-1], (1, 0))  # mass of the likelier ones
     kept = torch.where(before < top_p, sorted_p, 0.0)
     return torch.zeros_like(p).scatter(0, order, kept)

@@ -34,23 +34,31 @@ class ActivationMetrics(Metric):
         self.add_state("histogram", histogram, dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, activations: list[Activation], left_out: Tensor | None) -> None:
-        """left_out (B, L): tokens that do not count, such as padding; they may still be keys of those that do."""
+    def update(
+        self,
+        activations: list[Activation],
+        left_out: Tensor | None = None,
+        reach: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        """
+        Args:
+            left_out: (B, L) tokens that do not count, such as padding; they may still be keys of those that do.
+            reach: each layer's `attention_span` of the active tokens, where it reaches back behind this batch.
+        """
         first = activations[0].active
         self.tokens += first.numel() if left_out is None else (~left_out).sum()
         for i, activation in enumerate(activations):
-            span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            if reach is None:
+                span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            else:
+                span, fill = reach[i]
             if left_out is not None:
                 counted = ~left_out[activation.active]
                 span, fill = span[counted], fill[counted]
-            self.add(i, span, fill)
-
-    def add(self, layer: int, span: Tensor, fill: Tensor) -> None:
-        """What a layer's active tokens reach, one value each; the caller counts `tokens`."""
-        self.active[layer] += len(span)
-        self.span[layer] += span.double().sum()
-        self.fill[layer] += fill.double().sum()
-        self.histogram[layer] += torch.bincount(span_bin(span), minlength=SPAN_BINS)
+            self.active[i] += len(span)
+            self.span[i] += span.double().sum()
+            self.fill[i] += fill.double().sum()
+            self.histogram[i] += torch.bincount(span_bin(span), minlength=SPAN_BINS)
 
     def compute(self) -> dict[str, Tensor]:
         """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""

@@ -52,24 +52,25 @@ def stream(model: LanguageModel, text: np.ndarray, segment: int = SEGMENT) -> St
         place = (torch.log2(read) / 2).long()
         bits.index_add_(0, place, lost)
         count.index_add_(0, place, torch.ones_like(lost))
-        held = _count_spans(activation, held, out, start, config.memory_size)
+        reach, held = _reach(out, held, start, config.memory_size)
+        activation.update(out.activations, reach=reach)
     after = {4**k: (bits[k] / count[k]).item() for k in range(len(bits)) if count[k]}
     values = {name: value.item() for name, value in activation.compute().items()}
     return StreamResult((bits.sum() / count.sum()).item(), after, values)
 
 
-def _count_spans(
-    metrics: ActivationMetrics, held: list[Tensor], out: ModelOutput, start: int, memory_size: int
-) -> list[Tensor]:
-    """Adds a segment that begins at `start`; `held` and the result are each layer's last w active positions."""
-    metrics.tokens += out.logits.shape[1]
-    after = []
-    for i, (activation, before) in enumerate(zip(out.activations, held, strict=True)):
+def _reach(
+    out: ModelOutput, held: list[Tensor], start: int, w: int
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """Each layer's `attention_span` in a segment that begins at `start`, behind its `held` last w active positions;
+    and the positions that are held after it."""
+    reach, after = [], []
+    for activation, before in zip(out.activations, held, strict=True):
         position = torch.cat([before, start + activation.active[0].nonzero().squeeze(1)])
-        span, fill = span_of(position, 0, len(position) - 1, memory_size, bidirectional=False)
-        metrics.add(i, span[len(before) :], fill[len(before) :])
-        after.append(position[-memory_size:])
-    return after
+        span, fill = span_of(position, 0, len(position) - 1, w, bidirectional=False)
+        reach.append((span[len(before) :], fill[len(before) :]))
+        after.append(position[-w:])
+    return reach, after
 
 
 @torch.no_grad()
