@@ -25,5 +25,5 @@ def describe(config: ExperimentConfig, rate: float) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"forward pass, {length:,} tokens, activation rate {rate:.0%}; other = norms, and a classifier's embedding and head"
+        f"forward pass, {length:,} tokens, activation rate {rate:.0%}; other = norms, and a classifier's head"
     )

@@ -202,12 +202,11 @@ class CorpusDataModule(LanguageDataModule):
         folder, c = self.folder, self.config
         if not folder.is_dir():
             raise DataError(f"{folder}: no such file or folder; set data.path to a text or a folder of texts")
-        pattern, left_out = c.pattern, {Path(c.root).resolve()}
-        if c.path is None:
-            pattern, left_out = "*.py", left_out | {folder.resolve() / name for name in NOT_THE_LIBRARY}
-        found = [path for path in folder.rglob(pattern) if path.is_file()]
-        names = [path.relative_to(folder) for path in found if left_out.isdisjoint(path.resolve().parents)]
-        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        pattern, left_out = (c.pattern, ()) if c.path else ("*.py", NOT_THE_LIBRARY)
+        ours = Path(c.root).resolve()
+        found = [p for p in folder.rglob(pattern) if p.is_file() and ours not in p.resolve().parents]
+        names = [path.relative_to(folder) for path in found]
+        names = [n for n in names if not any(part.startswith(".") or part in left_out for part in n.parts)]
         if not names:
             raise DataError(f"{folder}: no file here matches {pattern!r}; set data.pattern or another data.path")
         return sorted(names, key=lambda name: name.as_posix())
@@ -226,7 +225,7 @@ class CorpusDataModule(LanguageDataModule):
             (temporary / "made_from.json").write_text(fingerprint)
 
 
-NOT_THE_LIBRARY = ("site-packages", "dist-packages", "test", "idlelib/idle_test", "lib2to3/tests", "ctypes/test")
+NOT_THE_LIBRARY = ("site-packages", "dist-packages", "test", "tests", "idle_test")
 """What lies among Python's own sources on some machines only: installed packages and tests."""
 
 
