@@ -50,9 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run_dir", type=Path, help="the run's directory")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. data.context=7000")
     sub.add_argument("--split", default="test", help="test (default), val or train")
-    sub.add_argument(
-        "--mode", default="blocks", help="of text: blocks (default), or streaming: one pass"
-    )
+    sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
     sub = command("generate", _generate, "let a language model write on, byte by byte")
@@ -61,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--prompt-file", type=Path, help="a file to go on from, instead")
     sub.add_argument("--bytes", type=int, default=500, help="how many to write (default 500)")
     sub.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest byte (default 0.8)")
-    sub.add_argument(
-        "--top-p", type=float, default=0.95, help="draw from the likeliest bytes of this mass (0.95)"
-    )
+    sub.add_argument("--top-p", type=float, default=0.95, help="draw from the likeliest bytes of this mass (0.95)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--show-activation", action="store_true", help="colour by the share of layers that activate")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")

@@ -104,7 +104,9 @@ def test_the_command_writes_text(language_run, capfdbinary):
     assert main([*common, "--show-activation"]) == 0
     assert b"\x1b[48;5;" in capfdbinary.readouterr().out
     prompt = b"\xff\xfe"
-    assert main(["generate", str(language_run), "--prompt", prompt.decode(errors="surrogateescape"), "--bytes", "0"]) == 0
+    assert (
+        main(["generate", str(language_run), "--prompt", prompt.decode(errors="surrogateescape"), "--bytes", "0"]) == 0
+    )
     assert capfdbinary.readouterr().out == prompt
 
 
