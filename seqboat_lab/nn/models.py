@@ -1,6 +1,7 @@
 """Whole networks: the encoder of SeqBoat layers, and the classifier, pair classifier and language model on it."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,7 @@ class SeqBoat(nn.Module):
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
         self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
+        self.warned_of_truncation = False
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: list[LayerState] | None = None
@@ -55,6 +57,15 @@ class SeqBoat(nn.Module):
         return (x if self.final_norm is None else self.final_norm(x, padding_mask)), outputs
 
     def init_state(self, batch: int) -> list[LayerState]:
+        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated."""
+        if not self.warned_of_truncation and getattr(self.config.ssm, "truncation", None):
+            self.warned_of_truncation = True
+            bound = max(layer.ssm.dropped() for layer in self.layers)
+            warnings.warn(
+                f"streaming uses the whole SSM kernels, not their first {self.config.ssm.truncation} lags as "
+                f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
+                stacklevel=2,
+            )
         return [layer.init_state(batch) for layer in self.layers]
 
     def step(self, x: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
