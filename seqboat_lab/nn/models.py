@@ -12,6 +12,7 @@ from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
 from seqboat_lab.nn.norms import NORMS, LayerNorm
+from seqboat_lab.nn.sanity import ImageConvolutions, TokenBag
 
 
 class Activation(NamedTuple):
@@ -27,7 +28,7 @@ class ModelOutput(NamedTuple):
     logits: Tensor
     """(B, classes), or (B, L, vocabulary) of a language model."""
     activations: list[Activation]
-    """One per layer."""
+    """One per layer; none of an encoder that activates nothing."""
     state: list[LayerState] | None = None
     """After the last token, where a state was passed in."""
 
@@ -118,6 +119,10 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
 
 
+ENCODERS = {"seqboat": SeqBoat, "cnn": ImageConvolutions, "bag": TokenBag}
+"""What stands between a classifier's embedding and its pooling."""
+
+
 class Classifier(nn.Module):
     """Sequence classification by mean pooling.
 
@@ -131,7 +136,7 @@ class Classifier(nn.Module):
         self.pair = pair
         self.embedding = RealEmbedding(d) if vocab_size is None else TokenEmbedding(vocab_size, d, padding_idx=0)
         self.position = AbsolutePosition(d) if config.absolute_position else nn.Identity()
-        self.encoder = SeqBoat(config)
+        self.encoder = ENCODERS[config.kind](config)
         self.hidden = nn.Linear(4 * d if pair else d, hidden)
         self.output = nn.Linear(hidden, num_classes, bias=False)
         self.dropout = nn.Dropout(config.dropout)

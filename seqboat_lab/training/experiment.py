@@ -19,7 +19,7 @@ from seqboat_lab.training.classification import ClassificationModule
 from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
-from seqboat_lab.training.results import COST_METRICS, MetricsCsv, ResultFiles, write_config
+from seqboat_lab.training.results import MetricsCsv, ResultFiles, cost_metric_names, write_config
 
 MODULES = {
     "classifier": ClassificationModule,
@@ -46,7 +46,7 @@ def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> L.Light
 def metric_names(config: ExperimentConfig) -> list[str]:
     """Every metric a run of this experiment reports at each validation: what a sweep may optimise."""
     datamodule = make_datamodule(config)
-    return [*MODULES[datamodule.spec.head].metric_names(config), *COST_METRICS]
+    return [*MODULES[datamodule.spec.head].metric_names(config), *cost_metric_names(config.model)]
 
 
 def new_run_dir(experiment: str, root: Path = Path("runs")) -> Path:

@@ -29,8 +29,8 @@ class ActivationMetrics(Metric):
         super().__init__()
         self.memory_size, self.bidirectional = config.memory_size, config.bidirectional
         for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
-            self.add_state(name, torch.zeros(config.layers, dtype=torch.float64), dist_reduce_fx="sum")
-        histogram = torch.zeros(config.layers, SPAN_BINS, dtype=torch.float64)
+            self.add_state(name, torch.zeros(config.activating_layers, dtype=torch.float64), dist_reduce_fx="sum")
+        histogram = torch.zeros(config.activating_layers, SPAN_BINS, dtype=torch.float64)
         self.add_state("histogram", histogram, dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -45,6 +45,8 @@ class ActivationMetrics(Metric):
             left_out: (B, L) tokens that do not count, such as padding; they may still be keys of those that do.
             reach: each layer's `attention_span` of the active tokens, where it reaches back behind this batch.
         """
+        if not activations:
+            return
         first = activations[0].active
         self.tokens += first.numel() if left_out is None else (~left_out).sum()
         for i, activation in enumerate(activations):
@@ -62,6 +64,8 @@ class ActivationMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""
+        if not len(self.active):
+            return {}
         queries = self.active.clamp(min=1)
         per_layer = {
             "activation_rate": self.active / self.tokens,
@@ -74,7 +78,9 @@ class ActivationMetrics(Metric):
 
 
 def activation_metric_names(layers: int) -> list[str]:
-    """The names that `ActivationMetrics.compute` returns."""
+    """The names that `ActivationMetrics.compute` returns for so many activating layers."""
+    if not layers:
+        return []
     kinds = ("activation_rate", "span", "span_p95", "memory_fill")
     return ["activation_rate", *(f"{kind}/layer_{i}" for kind in kinds for i in range(layers))]
 
