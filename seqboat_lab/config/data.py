@@ -228,6 +228,38 @@ class CorpusConfig(LanguageConfig):
         )
 
 
+@dataclass(frozen=True)
+class WebTextConfig(LanguageConfig):
+    """A web corpus streamed from Hugging Face `datasets` (the extra `web`) while training, so that it needs no disk.
+    Every row of the global batch reads documents of its own, one after the other."""
+
+    dataset: str = "c4"
+    """`c4`, `pile`, or the name of any text data set on the hub, or a local folder."""
+    subset: str | None = None
+    """Which part of it (`en`); null = the usual one."""
+    train_split: str = "train"
+    """The split that is streamed."""
+    held_out_split: str = "validation"
+    """The split whose first bytes validate, and whose next ones test; they are kept on disk."""
+    text_column: str = "text"
+    """The column that holds the text."""
+    separator: str = "\n\n"
+    """What stands between documents."""
+    val_bytes: int = 5_000_000
+    """Bytes that validate."""
+    test_bytes: int = 5_000_000
+    """Bytes that test."""
+    shuffle_buffer: int = 0
+    """Documents among which each row draws its next one, by the experiment's seed, in shuffled shards; 0 = the order
+    of the data set."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("val_bytes", "test_bytes"):
+            at_least(self, name, 2)
+        at_least(self, "shuffle_buffer", 0)
+
+
 DATA_CONFIGS: dict[str, type[DataConfig]] = {
     "listops": ListOpsConfig,
     "text": TextConfig,
@@ -238,4 +270,5 @@ DATA_CONFIGS: dict[str, type[DataConfig]] = {
     "enwik8": Enwik8Config,
     "text8": Text8Config,
     "corpus": CorpusConfig,
+    "web_text": WebTextConfig,
 }

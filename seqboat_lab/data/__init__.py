@@ -9,6 +9,7 @@ from seqboat_lab.data.pathfinder import PathfinderDataModule
 from seqboat_lab.data.retrieval import RetrievalDataModule
 from seqboat_lab.data.speech_commands import SpeechCommandsDataModule
 from seqboat_lab.data.text import TextDataModule
+from seqboat_lab.data.web_text import WebTextDataModule
 
 TASKS: dict[str, type[TaskDataModule]] = {
     "listops": ListOpsDataModule,
@@ -20,6 +21,7 @@ TASKS: dict[str, type[TaskDataModule]] = {
     "enwik8": Enwik8DataModule,
     "text8": Text8DataModule,
     "corpus": CorpusDataModule,
+    "web_text": WebTextDataModule,
 }
 
 __all__ = ["TASKS", "Batch", "DataError", "SequenceDataModule", "TaskDataModule", "TaskSpec"]

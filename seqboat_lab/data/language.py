@@ -65,12 +65,16 @@ class LanguageDataModule(TaskDataModule):
                 )
         return bounds
 
+    def bounds_of(self, split: Split) -> tuple[int, int]:
+        """First and last + 1 byte of a split in `path`, once `setup` was called."""
+        return self.bounds[split]
+
     def sizes(self) -> dict[str, int]:
         return {split: stop - start for split, (start, stop) in self.split_bounds().items()}
 
     def split_bytes(self, split: Split) -> np.ndarray:
         """The split and nothing else: (n,) uint8, memory-mapped."""
-        return map_bytes(self.path, *self.bounds[split])
+        return map_bytes(self.path, *self.bounds_of(split))
 
     def scored_bytes(self, split: Split) -> np.ndarray:
         """The split behind the byte that its first one is predicted from: byte t + 1 of it is predicted from
@@ -78,7 +82,7 @@ class LanguageDataModule(TaskDataModule):
         return map_bytes(self.path, *self._scored_bounds(split))
 
     def _scored_bounds(self, split: Split) -> tuple[int, int]:
-        start, stop = self.bounds[split]
+        start, stop = self.bounds_of(split)
         return max(0, start - 1), stop
 
     def train_dataloader(self) -> DataLoader:

@@ -1,4 +1,4 @@
-"""Downloads: the only file of the project that reaches the network.
+"""Downloads and streams: the only file of the project that reaches the network.
 
 A download resumes where it stopped, is verified (size, SHA-256 where known), and lands by atomic rename.
 """
@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.files import locked, writing
@@ -96,6 +97,28 @@ SOURCES = {
         offline=_CORPUS,
     ),
 }
+
+
+def open_web_dataset(name: str, subset: str | None, split: str) -> Any:
+    """A split of a Hugging Face data set as an `IterableDataset`, nothing of which is read yet.
+
+    Raises `DataError` if the library, the data set or the network is missing.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            "task web_text needs Hugging Face datasets, which is not installed; "
+            f"run `pip install 'seqboat-lab[web]'`, or note that {_CORPUS}"
+        ) from None
+    try:
+        return datasets.load_dataset(name, subset, split=split, streaming=True)
+    except Exception as error:  # the library raises many types
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(
+            f"data.dataset={name}, data.subset={subset}, split {split!r}: cannot be opened ({reason}); "
+            f"check the names and the network, or note that {_CORPUS}"
+        ) from None
 
 
 class _Failed(Exception):  # noqa: N818 (why one mirror did not work)

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from seqboat_lab.config import load_experiment
-from seqboat_lab.config.data import DATA_CONFIGS
+from seqboat_lab.config.data import DATA_CONFIGS, CorpusConfig
 from seqboat_lab.config.files import CONFIG_DIR
 from seqboat_lab.data import TASKS
 from seqboat_lab.training.experiment import fit
@@ -61,6 +61,25 @@ def test_a_recipe_has_the_authors_numbers(name):
     assert o.decay_power == (2.0 if name == "lra/pathx" else 1.0)
 
 
+def test_enwik8_has_the_authors_numbers():
+    c = load_experiment("enwik8")
+    m, o, d = c.model, c.optim, c.data
+    assert (m.layers, m.d_model, m.d_hidden, m.d_attention, m.memory_size) == (14, 616, 1232, 128, 1024)
+    assert (m.attention, m.norm, m.prenorm, m.position, m.bidirectional) == (
+        "softmax",
+        "layernorm",
+        True,
+        "rotary",
+        False,
+    )
+    assert (m.configurator.temperature_scale, m.ssm.truncation, m.dropout) == (1.0, 2048, 0.15)
+    assert (o.optimizer, o.lr, o.weight_decay, o.clip_norm) == ("radam", 5e-3, 0.1, 0.25)
+    assert (o.warmup_steps, o.warmup_init_lr, c.trainer.max_steps) == (24_000, 2e-3, 400_000)
+    assert (d.batch_size, d.tokens_per_sample, c.trainer.devices, d.carry_state) == (8, 8192, 8, False)
+    text8 = load_experiment("text8")
+    assert (text8.model, text8.optim, text8.trainer) == (c.model, c.optim, c.trainer)
+
+
 def test_pathx_and_path256_are_sizes_of_pathfinder():
     assert [load_experiment(f"lra/{name}").data.size for name in ("pathfinder", "pathx", "path256")] == [32, 128, 256]
     pathx, path256 = (load_experiment(f"lra/{name}").trainer for name in ("pathx", "path256"))
@@ -69,7 +88,8 @@ def test_pathx_and_path256_are_sizes_of_pathfinder():
 
 
 def test_every_task_has_a_small_experiment():
-    assert {load_experiment(name).task for name in SMALL} == set(TASKS)
+    of_the_network = {"enwik8", "text8", "web_text"}  # text_tiny is their small one
+    assert {load_experiment(name).task for name in SMALL} == set(TASKS) - of_the_network
     assert {load_experiment(name).data.size for name in SMALL if "path" in name} == {16, 128, 256}
 
 
@@ -77,7 +97,11 @@ def test_every_task_has_a_small_experiment():
 def test_a_small_experiment_says_so_first_and_needs_no_download(name):
     first = (CONFIG_DIR / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith("# CPU-sized, ours")
-    source = load_experiment(name).data.source
+    data = load_experiment(name).data
+    if isinstance(data, CorpusConfig):
+        assert data.path is None  # Python's own sources
+        return
+    source = data.source
     assert source in ("generated", "synthetic")
     if source == "synthetic":
         assert "NOT the benchmark" in first
@@ -87,6 +111,7 @@ def test_a_small_experiment_says_so_first_and_needs_no_download(name):
 FEWER = {
     "listops": ["data.train_size=256", "data.val_size=16", "data.test_size=8"],
     "pathfinder": ["data.images=100"],
+    "corpus": ["data.tokens_per_sample=64"],
 } | {task: ["data.synthetic_samples=64"] for task in ("text", "retrieval", "image", "speech_commands")}
 
 
@@ -110,7 +135,7 @@ def test_batches_of_a_small_experiment_fit_its_spec(name, tmp_path):
         rows = 4 if module.spec.head == "pair" else 2
         assert batch.inputs.shape[0] == rows
         assert batch.inputs.shape[1] <= module.spec.max_length
-        assert batch.labels.shape == (2,)
+        assert batch.labels.shape == (batch.inputs.shape if module.spec.head == "language_model" else (2,))
         assert 0 <= batch.labels.min() <= batch.labels.max() < module.spec.num_classes
         if module.spec.vocab_size is None:
             assert batch.inputs.is_floating_point()
