@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import CASES, layer_and_input, matmul_flops, training_step, variant
-from benchmarks.measure import machine, matmul_rate, peak_bytes, seconds, side_by_side
+from benchmarks.measure import in_own_process, machine, matmul_rate, peak_bytes, seconds, side_by_side
 from benchmarks.overhead import overhead
-from benchmarks.streaming import streaming
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHAPES = ("listops", "image", "pathx", "enwik8")
@@ -39,14 +38,14 @@ def main(quick: bool = False) -> None:
     console.print(_table("one layer of the Path-X recipe by length and activation", result["lengths"]))
     result["ratios"] = _ratios(quick)
     console.print(_table("ratios", result["ratios"]))
-    result["streaming"] = streaming((1_000,) if quick else (1_000, 100_000))
-    console.print(
-        _table("streaming, 12 layers of width 512", [{"context": k, **v} for k, v in result["streaming"].items()])
-    )
+    result["streaming"] = in_own_process("streaming", "1000", *(() if quick else ("100000",)))
+    console.print(_table("streaming, 12 layers of width 512", result["streaming"]))
     result["overhead"] = overhead()
     console.print(_table("training lra/listops_short", [result["overhead"]]))
     if quick:
         return
+    result["recipes"] = [in_own_process("recipe", "lra/pathx")]
+    console.print(_table("a training step of a whole recipe", result["recipes"]))
     DOCS.mkdir(exist_ok=True)
     (DOCS / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     _figure(result).savefig(DOCS / "bench.png", dpi=120)

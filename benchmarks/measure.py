@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,12 +46,17 @@ def matmul_rate(size: int = 2048) -> float:
     return 2 * size**3 / seconds(lambda: a @ b, repeats=9)
 
 
-def peak_bytes(case: str, kind: str, *arguments: str) -> int:
-    """Peak resident memory that one training step adds, in a process of its own (benchmarks.memory)."""
-    command = [sys.executable, "-m", "benchmarks.memory", case, kind, *arguments]
+def in_own_process(module: str, *arguments: str) -> Any:
+    """What `python -m benchmarks.<module>` prints as its last line, JSON: peak memory starts from nothing there."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
-    return json.loads(done.stdout.splitlines()[-1])["peak_bytes"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_bytes(case: str, kind: str) -> int:
+    """Peak resident memory that one training step adds."""
+    return in_own_process("memory", case, kind)["peak_bytes"]
 
 
 def machine() -> str:

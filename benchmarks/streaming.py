@@ -1,4 +1,8 @@
-"""Cost of one streamed token after a short and after a long context."""
+"""`python -m benchmarks.streaming CONTEXT ...`: cost of one streamed token after each context; one JSON line."""
+
+import json
+import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -15,11 +19,12 @@ STREAM = ModelConfig(
 TOKENS = 50
 
 
-def streaming(contexts: tuple[int, ...] = (1_000, 100_000)) -> dict[int, dict[str, float]]:
-    """Seconds per token and state size after contexts of these lengths, which are really read, in blocks."""
+def main(contexts: Sequence[int]) -> list[dict[str, float]]:
+    """Seconds per token, size of the state and the process's peak memory after contexts of these lengths, which are
+    really read, in blocks."""
     torch.manual_seed(0)
     model = SeqBoat(STREAM).eval()
-    results = {}
+    results = []
     with torch.no_grad():
         state, read = model.init_state(1), 0
         for context in sorted(contexts):
@@ -35,10 +40,15 @@ def streaming(contexts: tuple[int, ...] = (1_000, 100_000)) -> dict[int, dict[st
 
             per_token = seconds(tokens) / TOKENS
             state, read = holder[0], read + 6 * TOKENS
-            results[context] = {"seconds": per_token, "state_bytes": _bytes(state), "peak_bytes": peak_memory()}
+            memory = {"state MB": _bytes(state) / 1e6, "process MB": peak_memory() / 1e6}
+            results.append({"context": context, "seconds per token": per_token, "tokens/s": 1 / per_token, **memory})
     return results
 
 
 def _bytes(state: list[LayerState]) -> int:
     tensors = [t for layer in state for t in (layer.ssm, *layer.memory)]
     return sum(t.numel() * t.element_size() for t in tensors)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main([int(context) for context in sys.argv[1:]])))

@@ -1,6 +1,7 @@
 """`seqboat`: parses, calls one function, prints."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--resume", type=Path, metavar="RUN_DIR", help="continue the run in this directory")
     sub.add_argument("--run-dir", type=Path, help="where results go (default: runs/<experiment>/<time>)")
 
+    sub = command("evaluate", _evaluate, "measure a finished run on a whole split")
+    sub.add_argument("run_dir", type=Path, help="the run's directory")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. data.context=7000")
+    sub.add_argument("--split", default="test", help="test (default), val or train")
+    sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
+    sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+
+    sub = command("generate", _generate, "let a language model write on, byte by byte")
+    sub.add_argument("run_dir", type=Path, help="the run's directory")
+    sub.add_argument("--prompt", default="\n", help="what it goes on from (default: a newline)")
+    sub.add_argument("--prompt-file", type=Path, help="a file to go on from, instead")
+    sub.add_argument("--bytes", type=int, default=500, help="how many to write (default 500)")
+    sub.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest byte (default 0.8)")
+    sub.add_argument("--top-p", type=float, default=0.95, help="draw from the likeliest bytes of this mass (0.95)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--show-activation", action="store_true", help="colour by the share of layers that activate")
+    sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+
     sub = command("sweep", _sweep, "search over experiments, to a Pareto front")
     sub.add_argument("sweep", type=Path, help="a YAML file such as sweeps/listops_pareto.yaml")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
@@ -67,9 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="key=value")
     sub.add_argument("--rate", type=float, default=0.5, help="activation rate to count for (default 0.5)")
 
+    sub = command("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
+    sub.add_argument("--quick", action="store_true", help="a few minutes: short lengths, nothing written")
+
     sub = command("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
+    sub.add_argument("--dictionary", type=Path, help="the authors' dict.txt (default: the one beside the checkpoint)")
     sub.add_argument("--run-dir", type=Path, help="where the run goes (default: runs/official/<task>)")
 
     data = commands.add_parser("data", help="prepare data sets and see which are there")
@@ -110,6 +133,30 @@ def _fit(options: argparse.Namespace) -> None:
         summary = experiment.fit(config, run_dir)
     if summary:
         print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from seqboat_lab.analysis.metrics_table import print_metrics
+    from seqboat_lab.training.evaluation import evaluate
+
+    values = evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides)
+    if values:  # of several processes, the first one tells
+        print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from seqboat_lab.analysis.transcript import Transcript
+    from seqboat_lab.training.evaluation import load_language_model
+    from seqboat_lab.training.generate import generate, read_prompt
+
+    prompt = read_prompt(options.prompt_file) if options.prompt_file else os.fsencode(options.prompt)
+    model = load_language_model(options.run_dir, options.checkpoint)
+    text = generate(model, prompt, options.bytes, options.temperature, options.top_p, options.seed)
+    transcript = Transcript(sys.stdout.buffer, options.show_activation)
+    try:
+        transcript.write(text)
+    finally:
+        print(f"\n[{transcript.summary()}]", file=sys.stderr)
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -157,11 +204,22 @@ def _describe(options: argparse.Namespace) -> None:
     describe(config, options.rate)
 
 
+def _bench(options: argparse.Namespace) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ stands beside the package, in a checkout only
+    try:
+        from benchmarks.layer import main as bench
+    except ModuleNotFoundError as error:
+        if error.name != "benchmarks":
+            raise
+        raise ConfigError("bench", "needs a checkout of the repository, where benchmarks/ is; clone it") from None
+    bench(options.quick)
+
+
 def _import_official(options: argparse.Namespace) -> None:
     from seqboat_lab.training.import_official import import_official
 
     run_dir = options.run_dir or Path("runs") / "official" / options.task
-    import_official(options.checkpoint, options.task, run_dir)
+    import_official(options.checkpoint, options.task, run_dir, options.dictionary)
     print(f"wrote {run_dir}; evaluate it with: seqboat evaluate {run_dir}")
 
 

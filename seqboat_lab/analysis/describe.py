@@ -13,9 +13,11 @@ def describe(config: ExperimentConfig, rate: float) -> None:
     datamodule = make_datamodule(config)
     model = make_module(config, datamodule).model
     length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
-    flops = cost_per_token(config.model, length, [rate] * config.model.layers, vocabulary)
+    rates = [rate] * config.model.activating_layers
+    flops = cost_per_token(config.model, length, rates, vocabulary) if rates else {}  # counted of SeqBoat only
     parameters = parameters_by_part(model)
-    table = Table("part", title=f"{config.task}: {config.model.layers} layers of width {config.model.d_model}")
+    model_name = f"{config.model.layers} layers" if rates else config.model.kind
+    table = Table("part", title=f"{config.task}: {model_name} of width {config.model.d_model}")
     for head in ("parameters", "FLOPs per token", "share of FLOPs"):
         table.add_column(head, justify="right")
     for part in (*PARTS, "other", "total"):

@@ -7,6 +7,9 @@ from seqboat_lab.config.checks import at_least, choose, fraction, positive, requ
 from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
 from seqboat_lab.config.model import ModelConfig
 
+SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
+"""What the sanity models can read."""
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -106,6 +109,9 @@ class ExperimentConfig:
 
     def __post_init__(self):
         choose("task", self.task, DATA_CONFIGS, "task")
+        fit_for = SANITY_TASKS.get(self.model.kind, DATA_CONFIGS)
+        expected = f"one for {self.task}; {self.model.kind!r} is for {', '.join(fit_for)}"
+        require(self.task in fit_for, "model.kind", self.model.kind, expected)
         per_step = self.trainer.devices * self.trainer.accumulate
         require(
             self.data.batch_size % per_step == 0,

@@ -12,6 +12,9 @@ from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
 class ModelConfig:
     """One SeqBoat network (Ren et al. 2023, arXiv 2306.11197)."""
 
+    kind: Literal["seqboat", "cnn", "bag"] = "seqboat"
+    """The encoder. `cnn` (of images) and `bag` (of tokens) are small, quick classifiers to check the data with: of the
+    fields below they use d_model, classifier_hidden, absolute_position and dropout."""
     layers: int = 2
     """Number of SeqBoat layers."""
     d_model: int = 64
@@ -50,6 +53,11 @@ class ModelConfig:
     """Dropout after the embedding, after the SSM and in the classifier."""
     hidden_dropout: float = 0.0
     """Dropout on the attention values."""
+
+    @property
+    def activating_layers(self) -> int:
+        """How many layers decide on attention, and report activation rates."""
+        return self.layers if self.kind == "seqboat" else 0
 
     def __post_init__(self):
         for name in (

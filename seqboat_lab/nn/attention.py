@@ -154,7 +154,7 @@ class WorkingMemoryAttention(nn.Module):
 
     def tile(self, n: int) -> int:
         """Queries per tile: large enough for fast matmuls, small enough to waste little of the window."""
-        return max(1, min(n, max(16, min(self.w, 128))))
+        return max(16, min(self.w, 128))
 
     def init_memory(self, batch: int) -> Memory:
         """Empty working memory of `batch` rows."""

@@ -1,6 +1,7 @@
 """Whole networks: the encoder of SeqBoat layers, and the classifier, pair classifier and language model on it."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
 from seqboat_lab.nn.norms import NORMS, LayerNorm
+from seqboat_lab.nn.sanity import ImageConvolutions, TokenBag
 
 
 class Activation(NamedTuple):
@@ -26,7 +28,7 @@ class ModelOutput(NamedTuple):
     logits: Tensor
     """(B, classes), or (B, L, vocabulary) of a language model."""
     activations: list[Activation]
-    """One per layer."""
+    """One per layer; none of an encoder that activates nothing."""
     state: list[LayerState] | None = None
     """After the last token, where a state was passed in."""
 
@@ -42,6 +44,7 @@ class SeqBoat(nn.Module):
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
         self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
+        self.warned_of_truncation = False
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: list[LayerState] | None = None
@@ -55,6 +58,15 @@ class SeqBoat(nn.Module):
         return (x if self.final_norm is None else self.final_norm(x, padding_mask)), outputs
 
     def init_state(self, batch: int) -> list[LayerState]:
+        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated."""
+        if not self.warned_of_truncation and getattr(self.config.ssm, "truncation", None):
+            self.warned_of_truncation = True
+            bound = max(layer.ssm.dropped() for layer in self.layers)
+            warnings.warn(
+                f"streaming uses the whole SSM kernels, not their first {self.config.ssm.truncation} lags as "
+                f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
+                stacklevel=2,
+            )
         return [layer.init_state(batch) for layer in self.layers]
 
     def step(self, x: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
@@ -107,6 +119,10 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
 
 
+ENCODERS = {"seqboat": SeqBoat, "cnn": ImageConvolutions, "bag": TokenBag}
+"""What stands between a classifier's embedding and its pooling."""
+
+
 class Classifier(nn.Module):
     """Sequence classification by mean pooling.
 
@@ -120,7 +136,7 @@ class Classifier(nn.Module):
         self.pair = pair
         self.embedding = RealEmbedding(d) if vocab_size is None else TokenEmbedding(vocab_size, d, padding_idx=0)
         self.position = AbsolutePosition(d) if config.absolute_position else nn.Identity()
-        self.encoder = SeqBoat(config)
+        self.encoder = ENCODERS[config.kind](config)
         self.hidden = nn.Linear(4 * d if pair else d, hidden)
         self.output = nn.Linear(hidden, num_classes, bias=False)
         self.dropout = nn.Dropout(config.dropout)

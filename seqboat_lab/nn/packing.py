@@ -44,18 +44,24 @@ def attention_span(active: Tensor, memory_size: int, bidirectional: bool) -> tup
     included). Then the fill: how much of its working memory holds a key. O(n) through running sums.
     """
     packing = pack(active)
-    n = len(packing.index)
-    if n == 0:
-        return active.new_zeros(0, dtype=torch.float), active.new_zeros(0, dtype=torch.float)
-    slot = torch.arange(n, device=active.device)
     counts = active.sum(1)
     first = (counts.cumsum(0) - counts)[packing.row]
-    last = first + counts[packing.row] - 1
-    low = torch.maximum(slot - memory_size, first)
-    high = torch.minimum(slot + memory_size, last) if bidirectional else slot
-    sums = torch.cat([packing.position.new_zeros(1), packing.position.cumsum(0)])  # sums[i] = before slot i
-    behind = packing.position * (slot - low) - (sums[slot] - sums[low])
-    ahead = (sums[high + 1] - sums[slot + 1]) - packing.position * (high - slot)
+    return span_of(packing.position, first, first + counts[packing.row] - 1, memory_size, bidirectional)
+
+
+def span_of(
+    position: Tensor, first: Tensor | int, last: Tensor | int, memory_size: int, bidirectional: bool
+) -> tuple[Tensor, Tensor]:
+    """`attention_span` of active tokens at `position` (n,); their rows begin and end at the slots `first`, `last`."""
+    n = len(position)
+    if n == 0:
+        return position.new_zeros(0, dtype=torch.float), position.new_zeros(0, dtype=torch.float)
+    slot = torch.arange(n, device=position.device)
+    low = (slot - memory_size).clamp(min=first)
+    high = (slot + memory_size).clamp(max=last) if bidirectional else slot
+    sums = torch.cat([position.new_zeros(1), position.cumsum(0)])  # sums[i] = before slot i
+    behind = position * (slot - low) - (sums[slot] - sums[low])
+    ahead = (sums[high + 1] - sums[slot + 1]) - position * (high - slot)
     keys = (high - low + 1).float()
     capacity = memory_size * (2 if bidirectional else 1) + 1
     return (behind + ahead) / keys, keys / capacity

@@ -26,7 +26,8 @@ class ClassificationModule(TrainingModule):
     @staticmethod
     def metric_names(config: ExperimentConfig) -> list[str]:
         """What a validation reports."""
-        return [f"val/{name}" for name in ("accuracy", "loss", *activation_metric_names(config.model.layers))]
+        activations = activation_metric_names(config.model.activating_layers)
+        return [f"val/{name}" for name in ("accuracy", "loss", *activations)]
 
     def forward(self, batch: Batch):
         return self.model(batch.inputs, batch.padding_mask)

@@ -19,7 +19,7 @@ from seqboat_lab.training.classification import ClassificationModule
 from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
-from seqboat_lab.training.results import COST_METRICS, MetricsCsv, ResultFiles, write_config
+from seqboat_lab.training.results import MetricsCsv, ResultFiles, cost_metric_names, write_config
 
 MODULES = {
     "classifier": ClassificationModule,
@@ -46,7 +46,7 @@ def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> L.Light
 def metric_names(config: ExperimentConfig) -> list[str]:
     """Every metric a run of this experiment reports at each validation: what a sweep may optimise."""
     datamodule = make_datamodule(config)
-    return [*MODULES[datamodule.spec.head].metric_names(config), *COST_METRICS]
+    return [*MODULES[datamodule.spec.head].metric_names(config), *cost_metric_names(config.model)]
 
 
 def new_run_dir(experiment: str, root: Path = Path("runs")) -> Path:
@@ -70,7 +70,7 @@ def fit(
         checkpoint: resume from here, with the same numbers as without the interruption.
         extra: further Lightning callbacks.
     """
-    _quiet()
+    quiet()
     settings = config.trainer
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.devices))
     datamodule = make_datamodule(config)
@@ -117,15 +117,20 @@ def fit(
     return results.write_summary(trainer, module) if trainer.is_global_zero else {}
 
 
-def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict:
-    """Continues the run in `run_dir` from its last checkpoint."""
-    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """The experiment of a run directory. Raises `ConfigError` if it is none."""
     if not (run_dir / "config.yaml").is_file():
         raise ConfigError(str(run_dir), "is no run directory: it has no config.yaml")
+    return load_experiment(run_dir / "config.yaml", overrides)
+
+
+def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict:
+    """Continues the run in `run_dir` from its last checkpoint."""
+    config, checkpoint = run_config(run_dir, overrides), run_dir / "checkpoints" / "last.ckpt"
     if not checkpoint.is_file():
         raise ConfigError(str(checkpoint), "does not exist, so there is nothing to resume; start the run anew")
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-    return fit(load_experiment(run_dir / "config.yaml", overrides), run_dir, checkpoint)
+    return fit(config, run_dir, checkpoint)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"is not a readable checkpoint: {reason}") from None
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences what Lightning says about choices made here on purpose."""
     import logging
 

@@ -33,7 +33,7 @@ class LanguageModelModule(TrainingModule):
     @staticmethod
     def metric_names(config: ExperimentConfig) -> list[str]:
         """What a validation reports (and bits per byte by position in the block, as far as blocks reach)."""
-        return [f"val/{name}" for name in ("bpc", "loss", *activation_metric_names(config.model.layers))]
+        return [f"val/{name}" for name in ("bpc", "loss", *activation_metric_names(config.model.activating_layers))]
 
     def configure_callbacks(self) -> list[Callback]:
         return [TextPictures()]

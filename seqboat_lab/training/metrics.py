@@ -20,7 +20,8 @@ def activation_rates(activations: list[Activation], padding_mask: Tensor | None)
 
 
 class ActivationMetrics(Metric):
-    """Per layer: activation rate, mean attention span of the active tokens, fill of their working memory."""
+    """Per layer: activation rate; attention span of the active tokens, mean and 95th percentile; fill of their
+    working memory."""
 
     full_state_update = False
 
@@ -28,28 +29,48 @@ class ActivationMetrics(Metric):
         super().__init__()
         self.memory_size, self.bidirectional = config.memory_size, config.bidirectional
         for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
-            self.add_state(name, torch.zeros(config.layers, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(config.activating_layers, dtype=torch.float64), dist_reduce_fx="sum")
+        histogram = torch.zeros(config.activating_layers, SPAN_BINS, dtype=torch.float64)
+        self.add_state("histogram", histogram, dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, activations: list[Activation], left_out: Tensor | None) -> None:
-        """left_out (B, L): tokens that do not count, such as padding; they may still be keys of those that do."""
+    def update(
+        self,
+        activations: list[Activation],
+        left_out: Tensor | None = None,
+        reach: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        """
+        Args:
+            left_out: (B, L) tokens that do not count, such as padding; they may still be keys of those that do.
+            reach: each layer's `attention_span` of the active tokens, where it reaches back behind this batch.
+        """
+        if not activations:
+            return
         first = activations[0].active
         self.tokens += first.numel() if left_out is None else (~left_out).sum()
         for i, activation in enumerate(activations):
-            span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            if reach is None:
+                span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+            else:
+                span, fill = reach[i]
             if left_out is not None:
                 counted = ~left_out[activation.active]
                 span, fill = span[counted], fill[counted]
             self.active[i] += len(span)
             self.span[i] += span.double().sum()
             self.fill[i] += fill.double().sum()
+            self.histogram[i] += torch.bincount(span_bin(span), minlength=SPAN_BINS)
 
     def compute(self) -> dict[str, Tensor]:
         """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""
+        if not len(self.active):
+            return {}
         queries = self.active.clamp(min=1)
         per_layer = {
             "activation_rate": self.active / self.tokens,
             "span": self.span / queries,
+            "span_p95": torch.stack([span_quantile(counts, 0.95) for counts in self.histogram]),
             "memory_fill": self.fill / queries,
         }
         values = {f"{name}/layer_{i}": v.float() for name, row in per_layer.items() for i, v in enumerate(row)}
@@ -57,9 +78,25 @@ class ActivationMetrics(Metric):
 
 
 def activation_metric_names(layers: int) -> list[str]:
-    """The names that `ActivationMetrics.compute` returns."""
-    kinds = ("activation_rate", "span", "memory_fill")
+    """The names that `ActivationMetrics.compute` returns for so many activating layers."""
+    if not layers:
+        return []
+    kinds = ("activation_rate", "span", "span_p95", "memory_fill")
     return ["activation_rate", *(f"{kind}/layer_{i}" for kind in kinds for i in range(layers))]
+
+
+SPAN_BINS, BINS_PER_OCTAVE = 64 * 32, 64  # up to 2^32 tokens, each bin 1.1 % wide
+
+
+def span_bin(span: Tensor) -> Tensor:
+    """Spans (n,) >= 0 -> number of their bin, geometric in 1 + span."""
+    return (torch.log2(1 + span.double()) * BINS_PER_OCTAVE).long().clamp(max=SPAN_BINS - 1)
+
+
+def span_quantile(counts: Tensor, q: float) -> Tensor:
+    """The span (a bin's lower end: exact to 1.1 % of 1 + span) that a share q of those counted stays within."""
+    rank = torch.searchsorted(counts.cumsum(0), q * counts.sum())
+    return torch.where(counts.sum() > 0, 2.0 ** (rank / BINS_PER_OCTAVE) - 1, 0.0)
 
 
 class BitsByPosition(Metric):

@@ -30,16 +30,20 @@ class TrainingModule(BatchClock, L.LightningModule):
 
     def log_train(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> None:
         """Loss, learning rate, tokens/s; per layer activation rate and temperature."""
+        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
+        if activations:
+            self.log_activations(activations, padding_mask)
+        self.log("lr", self.lr_schedulers().get_last_lr()[0])
+        self.log("tokens_per_second", self.tokens_per_second(), prog_bar=True, sync_dist=True, reduce_fx="sum")
+
+    def log_activations(self, activations: list, padding_mask: Tensor | None) -> None:
         rates, _ = activation_rates(activations, padding_mask)
         values = {f"train/activation_rate/layer_{i}": rate for i, rate in enumerate(rates)}
         for i, layer in enumerate(self.model.encoder.layers):
             if hasattr(layer.configurator, "temperature"):
                 values[f"temperature/layer_{i}"] = layer.configurator.temperature().detach()
         self.log_dict(values, sync_dist=True)
-        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
-        self.log("lr", self.lr_schedulers().get_last_lr()[0])
-        self.log("tokens_per_second", self.tokens_per_second(), prog_bar=True, sync_dist=True, reduce_fx="sum")
 
     def log_validation(self, values: dict[str, Tensor | float], *used: Metric) -> None:
         """The head's values and those of the activations as `val/...`; `used` metrics start anew."""

@@ -22,26 +22,22 @@ def custom_scalars(config: ExperimentConfig) -> dict[str, dict[str, list[Any]]]:
     """TensorBoard's Custom Scalars page: one chart per question, all layers in one chart."""
 
     def layers(prefix: str) -> list[str]:
-        return [f"{prefix}/layer_{i}" for i in range(config.model.layers)]
+        return [f"{prefix}/layer_{i}" for i in range(config.model.activating_layers)]
 
     of_text = isinstance(config.data, LanguageConfig)
     quality = ("bits per byte", "bpc") if of_text else ("accuracy", "accuracy")
-    return {
-        "SeqBoat": {
-            "loss": ["Multiline", ["train/loss", "val/loss"]],
-            quality[0]: ["Multiline", [f"train/{quality[1]}", f"val/{quality[1]}"]],
-            "activation rate (validation)": [
-                "Multiline",
-                ["val/activation_rate", *layers("val/activation_rate")],
-            ],
-            "activation rate (training)": ["Multiline", layers("train/activation_rate")],
-            "temperature": ["Multiline", layers("temperature")],
-            "mean attention span, in original positions": ["Multiline", layers("val/span")],
-            "working-memory fill": ["Multiline", layers("val/memory_fill")],
-            "learning rate": ["Multiline", ["lr"]],
-            "tokens per second": ["Multiline", ["tokens_per_second"]],
-        }
+    charts = {
+        "loss": ["train/loss", "val/loss"],
+        quality[0]: [f"train/{quality[1]}", f"val/{quality[1]}"],
+        "activation rate (validation)": ["val/activation_rate", *layers("val/activation_rate")],
+        "activation rate (training)": layers("train/activation_rate"),
+        "temperature": layers("temperature"),
+        "mean attention span, in original positions": layers("val/span"),
+        "working-memory fill": layers("val/memory_fill"),
+        "learning rate": ["lr"],
+        "tokens per second": ["tokens_per_second"],
     }
+    return {"SeqBoat": {title: ["Multiline", curves] for title, curves in charts.items() if curves}}
 
 
 def activation_raster(confidence: list[np.ndarray], lengths: np.ndarray, title: str = "") -> Figure:
@@ -98,6 +94,8 @@ class ActivationRaster(Callback):
         self.chosen = True
         with torch.no_grad():
             encoder_output: ModelOutput = module(self.batch)
+        if not encoder_output.activations:
+            return
         confidence = [a.confidence[: self.samples].float().cpu().numpy() for a in encoder_output.activations]
         mask = None if self.batch.padding_mask is None else self.batch.padding_mask[: self.samples]
         shape = confidence[0].shape

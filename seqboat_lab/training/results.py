@@ -19,10 +19,14 @@ from omegaconf import OmegaConf
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
+from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
 
-COST_METRICS = ("cost/flops_per_token", "cost/parameters", "cost/seconds")
-"""Reported with every validation beside the module's own metrics."""
+
+def cost_metric_names(config: ModelConfig) -> list[str]:
+    """Reported with every validation beside the module's own metrics. FLOPs are counted of SeqBoat only."""
+    counted = ["cost/flops_per_token"] if config.activating_layers else []
+    return [*counted, "cost/parameters", "cost/seconds"]
 
 
 def write_config(config: ExperimentConfig, run_dir: Path) -> None:
@@ -63,8 +67,9 @@ class ResultFiles(Callback):
             return
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         rates = self.rates(values)
-        flops = self.cost(trainer, rates)["total"]
-        costs = dict(zip(COST_METRICS, (flops, count_parameters(module.model), self.seconds()), strict=True))
+        costs = {"cost/parameters": count_parameters(module.model), "cost/seconds": self.seconds()}
+        if rates:
+            costs["cost/flops_per_token"] = self.cost(trainer, rates)["total"]
         self.last = {"step": trainer.global_step, **values, **costs}
         for logger in trainer.loggers:
             logger.log_metrics(costs, trainer.global_step)
@@ -76,7 +81,7 @@ class ResultFiles(Callback):
         return cost_per_token(self.config.model, spec.max_length, rates, spec.vocabulary_per_token)
 
     def rates(self, values: dict[str, float]) -> list[float]:
-        return [values[f"val/activation_rate/layer_{i}"] for i in range(self.config.model.layers)]
+        return [values[f"val/activation_rate/layer_{i}"] for i in range(self.config.model.activating_layers)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds()}
@@ -94,7 +99,7 @@ class ResultFiles(Callback):
             "metrics": self.last,
             "activation_rate_per_layer": rates,
             "parameters": count_parameters(module.model),
-            "flops_per_token": self.cost(trainer, rates),
+            "flops_per_token": self.cost(trainer, rates) if rates else None,
             "seconds": round(self.seconds(), 2),
             "peak_memory_bytes": peak_memory(),
             "steps": trainer.global_step,

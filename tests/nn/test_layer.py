@@ -195,3 +195,39 @@ def test_nothing_of_size_length_squared_is_made(make_layer):
     assert largest[4096] < 4096 * 200
     assert largest[4096] <= 2.2 * largest[2048]
     assert largest[2048] <= 2.2 * largest[1024]
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_bfloat16_autocast_stays_close_to_float32(make_layer, attention, bidirectional):
+    """Close where the decision is the same; it may turn only where the two logits nearly tie."""
+    layer = make_layer(attention=attention, bidirectional=bidirectional).float()
+    x = torch.randn(2, 200, 12)
+    exact = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = layer(x)
+    assert half.y.isfinite().all()
+    turned = half.active != exact.active
+    assert turned.float().mean() < 0.02
+    torch.testing.assert_close(half.confidence[~turned], exact.confidence[~turned], rtol=0, atol=0.02)
+    error = (half.y.float() - exact.y).norm() / exact.y.norm()
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("position", ["bias", *(pytest.param(p, marks=pytest.mark.slow) for p in ("local", "rotary"))])
+def test_the_compiled_layer_equals_the_eager_one(make_layer, position):
+    layer = make_layer(position=position, bidirectional=position != "rotary").float()
+    compiled = torch.compile(layer)
+    for length in (64, 50):  # the second length recompiles or runs with dynamic shapes
+        x = torch.randn(2, length, 12, requires_grad=True)
+        grads = []
+        for run in (layer, compiled):
+            layer.zero_grad()
+            out = run(x)
+            out.y.square().sum().backward()
+            grads.append((out.y.detach(), out.active, [p.grad.clone() for p in layer.parameters()]))
+        (y, active, eager), (compiled_y, compiled_active, other) = grads
+        assert torch.equal(active, compiled_active)
+        torch.testing.assert_close(compiled_y, y, rtol=1e-4, atol=1e-5)
+        for a, b in zip(eager, other, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)

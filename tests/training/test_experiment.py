@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seqboat_lab.analysis.describe import describe
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.training import experiment
 
@@ -154,3 +156,25 @@ def test_missing_data_leaves_no_run_behind(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"basic_train.tsv"):
         experiment.fit(tiny("data.source=official", f"data.root={tmp_path}/none"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lra/text_tiny", "bag"),
+        ("lra/retrieval_tiny", "bag"),
+        ("lra/pathfinder_short", "cnn"),
+        ("lra/image_tiny", "cnn"),
+    ],
+)
+def test_a_sanity_model_trains_through_the_real_datamodule_and_reports_no_activations(data_root, tmp_path, name, kind):
+    small = ["optim.warmup_steps=2", "trainer.max_steps=20", "trainer.val_every=20", "trainer.progress=false"]
+    if name == "lra/pathfinder_short":
+        small += ["data.images=400"]
+    config = load_experiment(name, [f"model.kind={kind}", f"data.root={data_root}", *small])
+    summary = experiment.fit(config, tmp_path)
+    assert math.isfinite(summary["metrics"]["val/loss"])
+    assert sorted(n for n in summary["metrics"] if n != "step") == sorted(experiment.metric_names(config))
+    assert summary["activation_rate_per_layer"] == []
+    assert summary["flops_per_token"] is None
+    describe(config, 0.5)

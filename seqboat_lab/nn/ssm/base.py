@@ -101,6 +101,16 @@ class DiagonalSSM(SSM):
             return truncated_scan(x, log_decay, weight, self.truncation), None
         return diagonal_scan(x, log_decay, weight, state, need_state)
 
+    @torch.no_grad()
+    def dropped(self) -> float:
+        """What truncation can take from an output at most, as a multiple of the largest input: the mass
+        sum_{l >= K} |k[l]| of the kernel behind its last lag, of the channel where it is largest."""
+        if self.truncation is None:
+            return 0.0
+        log_decay, weight = self.modes()
+        size = torch.exp(torch.real(log_decay).double())  # |a|
+        return (weight.abs() * size**self.truncation / (1 - size)).sum(-1).max().item()
+
     def init_state(self, batch: int) -> Tensor:
         log_decay, _ = self.modes()
         return log_decay.new_zeros(batch, *log_decay.shape[1:])

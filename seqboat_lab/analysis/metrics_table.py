@@ -1,0 +1,28 @@
+"""What an evaluation found, as tables."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_metrics(title: str, values: Mapping[str, float]) -> None:
+    """Prints metrics; those named `<metric>/layer_<i>` as one row per layer."""
+    per_layer = {name: value for name, value in values.items() if "/layer_" in name}
+    console = Console()
+    table = Table("metric", title=title, title_justify="left")
+    table.add_column("value", justify="right")
+    for name, value in values.items():
+        if name not in per_layer:
+            table.add_row(name, f"{value:.4f}")
+    console.print(table)
+    if not per_layer:
+        return
+    metrics = list(dict.fromkeys(name.partition("/")[0] for name in per_layer))
+    layers = list(dict.fromkeys(name.partition("/layer_")[2] for name in per_layer))
+    table = Table("layer")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for layer in layers:
+        table.add_row(layer, *(f"{per_layer[f'{metric}/layer_{layer}']:.4g}" for metric in metrics))
+    console.print(table)
