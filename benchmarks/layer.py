@@ -30,9 +30,7 @@ def main(quick: bool = False) -> None:
     lengths = [name for name, case in CASES.items() if "k-" in name and not (quick and case.length > 4096)]
     measure = {
         "shapes": lambda: [_shape(name, rate) for name in SHAPES],
-        "lengths": lambda: [
-            _length(name) for name in CASES if "k-" in name and not (quick and CASES[name].length > 4096)
-        ],
+        "lengths": lambda: [_length(name) for name in lengths],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
         "ratios": lambda: _ratios(quick, result["streaming"]),
         "overhead": lambda: [overhead()],
