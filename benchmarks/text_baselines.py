@@ -5,7 +5,7 @@
 The n-gram models are counted on the training split. Order k mixes the relative frequencies after the last k, k-1, ...,
 0 bytes and the uniform distribution; the weights, one set for each power of two of how often the longest context was
 seen, are fitted on the validation split (expectation maximisation); all are scored on every byte of the test split.
-With --run, the run's best checkpoint is scored on the same bytes, in blocks.
+With --run, the run's best checkpoint is scored on the same bytes.
 """
 
 import argparse
@@ -14,15 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from seqboat_lab.config import load_experiment
-from seqboat_lab.data.base import IGNORED
 from seqboat_lab.data.language import LanguageDataModule
 from seqboat_lab.data.segments import map_bytes
-from seqboat_lab.training.experiment import make_datamodule, make_module, read_checkpoint
-from seqboat_lab.training.language_modelling import nats
-from seqboat_lab.training.metrics import BitsByPosition
+from seqboat_lab.training.evaluation import evaluate
+from seqboat_lab.training.experiment import make_datamodule
 
 PIECE = 1 << 22
 
@@ -97,19 +94,14 @@ def baselines(data: LanguageDataModule, orders: Sequence[int] = (0, 1, 2)) -> li
     return rows
 
 
-@torch.no_grad()
-def run_bits(run: Path, overrides: Sequence[str] = ()) -> float:
-    """Bits per byte of the test split by the best checkpoint of a run, in blocks."""
-    config = load_experiment(run / "config.yaml", overrides)
-    data = make_datamodule(config)
-    data.setup()
-    module = make_module(config, data)
-    module.load_state_dict(read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"])
-    module.eval()
-    metric = BitsByPosition(config.data.tokens_per_sample)
-    for batch in data.test_dataloader():
-        metric.update(nats(module(batch).logits, batch.labels), batch.labels != IGNORED)
-    return metric.compute()[0].item()
+def run_rows(run: Path) -> list[tuple[str, float]]:
+    """(name, bits per byte of the test split) of a run's best checkpoint: in blocks, and in one stream."""
+    tokens = load_experiment(run / "config.yaml").data.tokens_per_sample
+    rows = []
+    for context in (0, 3 * tokens // 4):
+        name = f"the run, in blocks of {tokens} bytes of which {context} are context"
+        rows.append((name, evaluate(run, overrides=[f"data.context={context}"])["bpc"]))
+    return [*rows, ("the run, streaming: one pass from state to state", evaluate(run, mode="streaming")["bpc"])]
 
 
 def main() -> None:
@@ -124,10 +116,7 @@ def main() -> None:
     data.setup()
     rows = baselines(data)
     if options.run:
-        tokens = load_experiment(options.run / "config.yaml").data.tokens_per_sample
-        for context in (0, 3 * tokens // 4):
-            name = f"the run's best checkpoint, blocks of {tokens} bytes of which {context} are context"
-            rows.append((name, run_bits(options.run, [f"data.context={context}"])))
+        rows += run_rows(options.run)
     sizes = " / ".join(f"{n:,}" for n in data.sizes().values())
     lines = [f"{data.name} ({data.variant}), bytes of train / validation / test: {sizes}", ""]
     lines += ["| model | test bits per byte |", "| --- | --- |", *(f"| {name} | {bits:.3f} |" for name, bits in rows)]

@@ -33,26 +33,31 @@ def open_split(config: WebTextConfig, split: str) -> Any:
     return sources.open_web_dataset(name, config.subset or subset, split)
 
 
-def document_bytes(documents: Iterable[dict[str, Any]], config: WebTextConfig) -> Iterator[bytes]:
-    """Each document in UTF-8 with the separator behind it."""
-    end = config.separator.encode()
-    for document in documents:
-        text = document.get(config.text_column)
-        if not isinstance(text, str):
-            raise DataError(
-                f"data.dataset={config.dataset}: a document has no text in the column {config.text_column!r}; "
-                f"its columns are {', '.join(document)}: set data.text_column"
-            )
-        yield text.encode(errors="replace") + end
+def texts(dataset: Any, config: WebTextConfig) -> Iterator[str]:
+    """The text of each document. By `iter`, for an iterator of its own would give each loader worker a part."""
+    for documents in dataset.iter(batch_size=16):
+        for text in documents.get(config.text_column, [None]):
+            if not isinstance(text, str):
+                raise DataError(
+                    f"data.dataset={config.dataset}: a document has no text in the column {config.text_column!r}; "
+                    f"its columns are {', '.join(documents)}: set data.text_column"
+                )
+            yield text
 
 
-def row_documents(dataset: Any, row: int, rows: int) -> Iterator[dict[str, Any]]:
-    """The documents that one of `rows` rows reads: those of its own shards, or where there are more rows than shards,
+def row_texts(dataset: Any, row: int, config: WebTextConfig) -> Iterator[str]:
+    """The documents of one of the batch's rows: those of its own shards, or where there are more rows than shards,
     its share of a shard's documents. Every document belongs to exactly one row."""
+    rows = config.batch_size
     shards = min(rows, getattr(dataset, "num_shards", None) or dataset.n_shards)
     sharers = len(range(row % shards, rows, shards))
     shard = dataset.shard(num_shards=shards, index=row % shards)
-    return islice(shard, row // shards, None, sharers)
+    return islice(texts(shard, config), row // shards, None, sharers)
+
+
+def with_separator(documents: Iterable[str], config: WebTextConfig) -> Iterator[bytes]:
+    """Each document in UTF-8 with the separator behind it."""
+    return ((document + config.separator).encode(errors="replace") for document in documents)
 
 
 def row_segments(documents: Callable[[], Iterator[bytes]], tokens: int, skip: int = 0) -> Iterator[np.ndarray]:
@@ -101,7 +106,7 @@ class WebSegments(IterableDataset[Batch]):
 
     def segments(self, dataset: Any, row: int, skip: int) -> Iterator[np.ndarray]:
         def documents() -> Iterator[bytes]:
-            return document_bytes(row_documents(dataset, row, self.config.batch_size), self.config)
+            return with_separator(row_texts(dataset, row, self.config), self.config)
 
         return row_segments(documents, self.config.tokens_per_sample, skip)
 
@@ -171,7 +176,7 @@ class WebTextDataModule(LanguageDataModule):
     def _fetch(self) -> None:
         c, missing = self.config, self.config.val_bytes + self.config.test_bytes
         with landing(self.place) as temporary, open(temporary, "wb") as file:
-            for text in document_bytes(open_split(c, c.held_out_split), c):
+            for text in with_separator(texts(open_split(c, c.held_out_split), c), c):
                 missing -= file.write(text[:missing])
                 if not missing:
                     return

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqboat_lab.config import ConfigError, ExperimentConfig, load_experiment
 from seqboat_lab.config.files import CONFIG_DIR
-from seqboat_lab.data.base import SequenceDataModule
+from seqboat_lab.data.base import TaskDataModule
 from seqboat_lab.data.listops import VOCABULARY
 from seqboat_lab.nn.official_checkpoint import OfficialModel, read_official_checkpoint
 from seqboat_lab.training.experiment import make_datamodule, make_module
@@ -62,7 +62,7 @@ def import_official(path: Path, task: str, run_dir: Path, dictionary: Path | Non
 
 
 def _fit_task(
-    official: OfficialModel, datamodule: SequenceDataModule, dictionary: Path | None, path: Path
+    official: OfficialModel, datamodule: TaskDataModule, dictionary: Path | None, path: Path
 ) -> dict[str, Tensor]:
     """The weights with their embedding in the order of the task's ids."""
     spec, state = datamodule.spec, dict(official.state_dict)

@@ -28,8 +28,11 @@ class Stand:
     def shuffle(self, seed, buffer_size):
         return Stand(random.Random(seed).sample(self.shards, len(self.shards)))
 
-    def __iter__(self):
-        return ({"url": "", "text": text} for shard in self.shards for text in shard)
+    def iter(self, batch_size):
+        texts = [text for shard in self.shards for text in shard]
+        for i in range(0, len(texts), batch_size):
+            batch = texts[i : i + batch_size]
+            yield {"url": [""] * len(batch), "text": batch}
 
 
 TRAIN = Stand([[f"<{shard}.{i}é>" * 3 for i in range(20)] for shard in range(5)])

@@ -9,7 +9,13 @@ from seqboat_lab.data.listops import VOCABULARY
 from seqboat_lab.nn.official_checkpoint import read_official_checkpoint
 from seqboat_lab.training.experiment import make_datamodule, make_module, read_checkpoint
 from seqboat_lab.training.import_official import import_official
-from tests.nn.official_files import LISTOPS_ARGS, classifier_weights, write_checkpoint
+from tests.nn.official_files import (
+    LISTOPS_ARGS,
+    LM_ARGS,
+    classifier_weights,
+    language_model_weights,
+    write_checkpoint,
+)
 
 THEIR_ORDER = (*reversed(VOCABULARY[1:]), "madeupword0000")
 
@@ -63,6 +69,18 @@ def test_rows_already_in_our_order_need_no_dictionary(tmp_path):
     import_official(write_checkpoint(tmp_path / "c.pt", LISTOPS_ARGS, weights), "listops", tmp_path / "run")
     ours = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")["state_dict"]["model.embedding.weight"]
     assert torch.equal(ours, weights["encoder.encoder.embed_tokens.embed.weight"])
+
+
+def test_a_language_models_rows_follow_the_bytes(tmp_path):
+    order = [*range(255, 9, -1)]  # bytes 0 to 9 never occurred; those of the dictionary are numbers
+    (tmp_path / "dict.txt").write_text("".join(f"{byte} 1\n" for byte in order))
+    weights = language_model_weights(4 + len(order), LM_ARGS)
+    config = import_official(write_checkpoint(tmp_path / "lm.pt", LM_ARGS, weights), "enwik8", tmp_path / "run")
+    assert (config.task, config.data) == ("enwik8", load_experiment("enwik8").data)
+    rows = weights["decoder.embed_tokens.weight"]
+    ours = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")["state_dict"]["model.embedding.weight"]
+    assert torch.equal(ours[10:], rows[4:].flip(0))
+    assert torch.equal(ours[:10], rows[3].expand(10, -1))  # <unk>
 
 
 def refused(path, task, run_dir, message):
