@@ -184,4 +184,4 @@ def test_the_table_of_sources_is_well_formed():
         assert one.urls
         assert all(re.fullmatch(r"https?://[^ ]+", url) for url in one.urls)
         assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
-        assert "data.source=" in one.offline
+        assert "data.source=" in one.offline or "task corpus" in one.offline
