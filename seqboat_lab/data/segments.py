@@ -145,12 +145,19 @@ class StreamSegments(Sampler[Request]):
             number += 1
 
 
+UNSCORED: Block = (0, 1, 1)
+
+
 class EvaluationBatches(Sampler[Request]):
-    """Every block exactly once over all ranks, in a fixed random order: the first few are a fair sample."""
+    """Every block exactly once over all ranks, in a fixed random order: the first few are a fair sample.
+
+    A rank that there is no block for reads a byte, unscored: the others would wait for its sums for ever.
+    """
 
     def __init__(self, blocks: list[Block], batch_size: int, *, rank: int = 0, world: int = 1):
         order = np.random.default_rng(0).permutation(len(blocks))[rank::world]
         self.batches = [[blocks[i] for i in order[k : k + batch_size]] for k in range(0, len(order), batch_size)]
+        self.batches = self.batches or [[UNSCORED]]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -1,6 +1,7 @@
 """Web corpora streamed from Hugging Face `datasets`: C4, The Pile, or any with a column of text.
 
-Validation and test are the first bytes of the held-out split, kept in a file and scored like any other text.
+Validation and test are the first bytes of the held-out split, kept in a file and scored like any other text (the very
+first byte, which nothing precedes, is not predicted).
 Training reads one endless text per row of the global batch: the documents of that row's shards, so that what a row
 reads depends neither on the number of processes nor on that of loader workers.
 """

@@ -77,7 +77,9 @@ def fit(
     module = make_module(config, datamodule)
     resume_step = None if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
 
-    datamodule.prepare_data()  # before anything is written: missing data must leave no run behind
+    datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
+    datamodule.setup()
+    datamodule.train_dataloader()
     write_config(config, run_dir)
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor

@@ -97,6 +97,14 @@ def test_every_block_is_evaluated_once_over_all_ranks(world):
     assert all(len(list(rank)) == len(rank) for rank in ranks)
 
 
+def test_a_rank_without_a_block_takes_part_with_an_unscored_byte(tmp_path):
+    (tmp_path / "text").write_bytes(b"abc")
+    (request,) = EvaluationBatches([(0, 2, 0)], 4, rank=1, world=2)
+    batch = Segments(tmp_path / "text", 0, 3)[request]
+    assert batch.inputs.tolist() == [[ord("a")]]
+    assert batch.labels.tolist() == [[IGNORED]]
+
+
 def test_a_batch_pairs_each_byte_with_the_next_and_ignores_context_and_filling(tmp_path):
     path = tmp_path / "text"
     path.write_bytes(b"0123456789")

@@ -211,4 +211,7 @@ def test_a_corpus_too_short_leaves_no_run_behind(tiny_text, tmp_path):
     (tmp_path / "one").write_bytes(b"x")
     with pytest.raises(ValueError, match="one: 1 bytes are too short a corpus"):
         experiment.fit(tiny_text(f"data.path={tmp_path / 'one'}"), tmp_path / "run")
+    (tmp_path / "few").write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match="80 bytes, which make 2 segments of 24, fewer than one batch of 8"):
+        experiment.fit(tiny_text(f"data.path={tmp_path / 'few'}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
