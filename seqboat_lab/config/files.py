@@ -68,15 +68,23 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
             if "=" not in item or item.startswith("="):
                 raise ConfigError(item, "expected an override of the form key=value")
         pairs = [item.split("=", 1) for item in overrides]
+    overridden = set()
     try:
         for key, value in pairs:
             parsed = OmegaConf.create(f"value: {value}").value if isinstance(value, str) else value
+            overridden |= _keys(key, parsed)
             OmegaConf.update(layered, key, parsed, force_add=True)
         merged = OmegaConf.to_container(layered, resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError("overrides", _one_line(error)) from None
-    _drop_what_was_replaced(schema, base, merged, {key for key, _ in pairs})
+    _drop_what_was_replaced(schema, base, merged, overridden)
     return merged
+
+
+def _keys(key: str, value: Any) -> set[str]:
+    """The dotted names of a value and of all inside it."""
+    inside = value.items() if isinstance(value, Mapping) else ()
+    return {key}.union(*(_keys(f"{key}.{name}", inner) for name, inner in inside))
 
 
 def _drop_what_was_replaced(cls: type, base: Any, merged: Any, overridden: set[str], path: str = "") -> None:

@@ -37,6 +37,8 @@ def read_wav(path: Path) -> np.ndarray:
             announced = file.getnframes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such clip; unpack the archive again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from None
     except (wave.Error, EOFError) as error:
         raise DataError(f"{path}: not a WAV file ({error or 'it breaks off'}); unpack the archive again") from None
     if len(samples) != announced:

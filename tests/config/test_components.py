@@ -77,3 +77,13 @@ def test_impossible_configurators_are_refused(configurator, error):
 def test_a_section_given_whole_replaces_the_one_in_the_file():
     model = experiment("model.configurator={kind: every_kth, k: 3}").model
     assert (model.configurator.kind, model.configurator.k) == ("every_kth", 3)
+
+
+@pytest.mark.parametrize(
+    "override", ["model.configurator={kind: sigmoid, temperature_scale: 0.3}", "model.ssm={kernel: s5, truncation: 8}"]
+)
+def test_a_section_given_whole_may_not_keep_what_its_new_kind_has_not(override):
+    """The file's own field of the replaced kind goes quietly; one that the override itself names is a mistake."""
+    assert experiment(override.split(",")[0] + "}")
+    with pytest.raises(ConfigError, match=r"unknown field of \w+ '(temperature_scale|truncation)'"):
+        experiment(override)
