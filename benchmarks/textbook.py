@@ -26,7 +26,8 @@ class TextbookLayer(nn.Module):
         xn = layer.norm(x) if c.prenorm else x
         m = F.silu(self.ema(xn))
         u, s = layer.hx_proj(m).split([2, d], dim=-1)
-        p = torch.softmax(u.to(torch.promote_types(u.dtype, torch.float32)) / layer.configurator.log_temperature.exp(), dim=-1)
+        u = u if u.dtype == torch.float64 else u.float()
+        p = torch.softmax(u / layer.configurator.log_temperature.exp(), dim=-1)
         active = p.argmax(-1) == 1  # (B, L)
 
         counts = active.sum(1)
