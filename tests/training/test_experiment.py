@@ -168,7 +168,13 @@ def test_missing_data_leaves_no_run_behind(tiny, tmp_path):
     ],
 )
 def test_a_sanity_model_trains_through_the_real_datamodule_and_reports_no_activations(data_root, tmp_path, name, kind):
-    small = ["model.d_model=16", "optim.warmup_steps=2", "trainer.max_steps=20", "trainer.val_every=20", "trainer.progress=false"]
+    small = [
+        "model.d_model=16",
+        "optim.warmup_steps=2",
+        "trainer.max_steps=20",
+        "trainer.val_every=20",
+        "trainer.progress=false",
+    ]
     if name == "lra/pathfinder_short":
         small += ["data.images=400"]
     config = load_experiment(name, [f"model.kind={kind}", f"data.root={data_root}", *small])
