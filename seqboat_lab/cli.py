@@ -230,6 +230,8 @@ def _prepare(options: argparse.Namespace) -> None:
     from seqboat_lab.config.data import DATA_CONFIGS
     from seqboat_lab.config.files import build, merge
 
+    if options.processes is not None and options.processes < 1:
+        raise ConfigError("--processes", f"{options.processes} is not possible here; expected at least 1")
     overrides = [o.removeprefix("data.") for o in options.overrides]
     if options.root:
         overrides.append(f"root={options.root}")

@@ -28,6 +28,7 @@ def run(*arguments: str, **options: str) -> subprocess.CompletedProcess:
         (["fit", "--resume", "nowhere"], "nowhere: is no run directory"),
         (["sweep", "nowhere.yaml"], "sweep: unknown sweep file 'nowhere.yaml'"),
         (["report", "nowhere"], "trials.csv: does not exist; run `seqboat sweep` first"),
+        (["data", "prepare", "image", "--processes", "-3"], "--processes: -3 is not possible here"),
         (["report"], "holds no finished sweep; run `make sweep` first"),
     ],
 )

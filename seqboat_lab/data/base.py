@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from seqboat_lab.config import DataConfig
 from seqboat_lab.data.batching import EvalBatches, TrainBatches
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import locked
+from seqboat_lab.data.files import locked, readable, reading
 from seqboat_lab.data.progress import counted
 from seqboat_lab.data.store import Store, is_complete, write_store
 
@@ -74,6 +74,8 @@ class Official:
     """Regular expression of the members' paths to unpack; empty = all."""
     single_file: bool = False
     """The archive is a zip of one file, or that file itself."""
+    size: int | None = None
+    """Bytes of that one file."""
 
     def is_whole(self, place: Path) -> bool:
         """Whether a directory has all that is needed."""
@@ -236,13 +238,16 @@ class SequenceDataModule(TaskDataModule):
         """Build what is missing. Any number of processes may call it at the same time."""
         self.prepare_source()
         for split in SPLITS:
-            path, fingerprint = self.store_path(split), self.fingerprint(split)
+            path = self.store_path(split)
+            with reading(self.place):
+                fingerprint = self.fingerprint(split)
             if is_complete(path, fingerprint):
                 continue
             with locked(path):
                 if not is_complete(path, fingerprint):  # another process may have been first
                     self.facts = {}
-                    samples = counted(self.samples(split), f"preparing {self.name} ({split})")
+                    samples = readable(self.samples(split), self.place)
+                    samples = counted(samples, f"preparing {self.name} ({split})")
                     write_store(path, samples, self.dtype, fingerprint, self.parts, self.facts)
 
     def setup(self, stage: str | None = None) -> None:

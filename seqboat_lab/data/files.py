@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from seqboat_lab.data.errors import DataError
 
@@ -51,16 +53,50 @@ def landing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one-line `DataError`s that name the file, or else `path`."""
+def writing(path: Path, elsewhere: str = "another data.root") -> Iterator[None]:
+    """Turn the operating system's refusals into one-line `DataError`s that name the file, or else `path`.
+
+    elsewhere: what the user may choose instead. What is read meanwhile is to be read under `reading`.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem = "the disk is full; nothing incomplete was kept: free space, or choose another data.root"
+            problem = f"the disk is full; nothing unfinished is taken for complete: free space, or choose {elsewhere}"
         else:
-            problem = f"{error.strerror or error}; check its permissions, or choose a writable data.root"
+            problem = f"{error.strerror or error}; check its permissions, or choose {elsewhere}"
         raise DataError(f"{error.filename or path}: {problem}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """The same of a source, so that it is not taken for trouble with the place that is written to."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{error.filename or path}: cannot be read ({reason}); check what it is") from error
+
+
+T = TypeVar("T")
+
+
+def readable(items: Iterable[T], path: Path) -> Iterator[T]:
+    """The items, which come from files at `path`, under `reading`; their consumer is not."""
+    with reading(path):
+        yield from items
+
+
+class _Source(io.FileIO):
+    def readinto(self, buffer: Any) -> int | None:
+        with reading(Path(self.name)):
+            return super().readinto(buffer)
+
+
+def open_source(path: Path) -> io.BufferedReader:
+    """A file to read bytes from; whoever copies it to another file learns which of the two is in trouble."""
+    with reading(path):
+        return io.BufferedReader(_Source(path))
 
 
 def remove(path: Path) -> None:

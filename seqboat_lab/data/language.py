@@ -41,6 +41,10 @@ class LanguageDataModule(TaskDataModule):
         """The first bytes of validation and test, in a text of `size` bytes."""
         raise NotImplementedError
 
+    def origin(self) -> Path:
+        """What the user gave for the text: the file, unless it was made from something else."""
+        return self.text_file()
+
     # What all share -----------------------------------------------------------------------------------------
 
     @property
@@ -60,8 +64,8 @@ class LanguageDataModule(TaskDataModule):
             least = 2 if split == "train" else 1
             if stop - start < least:
                 raise DataError(
-                    f"{path}: {size} bytes are too short a corpus: the {split} split would have {stop - start}, "
-                    f"expected at least {least}; give more text"
+                    f"{self.origin()}: {size} bytes are too short a corpus: the {split} split would have "
+                    f"{stop - start}, expected at least {least}; give more text"
                 )
         return bounds
 
@@ -116,7 +120,7 @@ class Enwik8DataModule(LanguageDataModule):
 
     @property
     def official(self) -> Official:
-        return Official(self.name, (), self.name, (self.name,), single_file=True)
+        return Official(self.name, (), self.name, (self.name,), single_file=True, size=self.size)
 
     @property
     def variant(self) -> str:
@@ -182,6 +186,9 @@ class CorpusDataModule(LanguageDataModule):
         if not path.is_file():
             raise DataError(f"{path}: no such file; run `{self.command}`")
         return path
+
+    def origin(self) -> Path:
+        return self.folder or self.place
 
     def boundaries(self, size: int) -> tuple[int, int]:
         test = int(size * self.config.test_fraction)

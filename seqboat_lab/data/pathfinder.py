@@ -73,6 +73,9 @@ class PathfinderDataModule(SequenceDataModule):
     def rows(self, split: Split) -> list[Row]:
         """The split's images and labels, in the order of torch's random_split with the split's seed."""
         rows = read_metadata(self.directory())
+        if len(rows) < 10:
+            metadata = self.directory() / "metadata"
+            raise DataError(f"{metadata}: lists {len(rows)} images; expected at least 10 to divide into three splits")
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.config.split_seed)).tolist()
         train, val = (int(share * len(rows)) for share in SHARES)
         part = {"train": slice(train), "val": slice(train, train + val), "test": slice(train + val, None)}[split]

@@ -97,7 +97,10 @@ def read_metadata(directory: Path) -> list[Row]:
         raise DataError(f"{directory / 'metadata'}: expected metadata files (0.npy, 1.npy, ...), found none")
     rows = []
     for file in sorted(files, key=lambda file: int(file.stem)):
-        for number, columns in enumerate(_lines(file), start=1):
+        lines = _lines(file)
+        if not lines:
+            raise DataError(f"{file}: it is empty; expected one line an image; get it again")
+        for number, columns in enumerate(lines, start=1):
             where = f"{file}, line {number}"
             if len(columns) < 4:
                 raise DataError(f"{where}: expected folder, file name, index, label, ...; found {len(columns)} columns")
@@ -122,21 +125,26 @@ def _lines(file: Path) -> list[list[str]]:
     if array.ndim != 2 or array.dtype.kind not in "US":
         raise DataError(f"{file}: expected a 2-D array of strings, found {array.dtype} {array.shape}")
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
+        array = np.char.decode(array, "utf-8", "replace")
     return array.tolist()
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """Grayscale pixels, (size * size,) uint8. Raises `DataError` naming a file that is no such image."""
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: listed in the metadata but not there") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             if image.size != (size, size):
                 raise DataError(f"{path}: {image.size[0]} x {image.size[1]} pixels; expected {size} x {size}")
             return np.asarray(image.convert("L")).ravel()
-    except FileNotFoundError:
-        raise DataError(f"{path}: listed in the metadata but not there") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        problem = "it is empty" if path.stat().st_size == 0 else " ".join(str(error).split())
-        raise DataError(f"{path}: broken image ({problem})") from None
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: broken image ({'of no known format' if data else 'it is empty'})") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: broken image ({' '.join(str(error).split())})") from None

@@ -31,7 +31,7 @@ def save_sheet(path: Path | str, size: int, seed: int = 0, count: int = 32) -> P
             picture = Image.fromarray(pixels).resize((size * zoom, size * zoom), Image.Resampling.NEAREST)
             sheet.paste(picture, (i % COLUMNS * cell, top + CAPTION + i // COLUMNS * cell))
     path = Path(path)
-    with writing(path):
+    with writing(path, "another path"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
+        sheet.save(path, "PNG")
     return path

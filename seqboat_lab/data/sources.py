@@ -5,6 +5,7 @@ A download resumes where it stopped, is verified (size, SHA-256 where known), an
 
 import hashlib
 import http.client
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -170,7 +171,7 @@ def _fetch(url: str, partial: Path, source: Source) -> None:
             elif error.code < 500:
                 raise _Failed(f"HTTP {error.code} {error.reason}") from None
             reason = f"HTTP {error.code} {error.reason}"
-        except (http.client.HTTPException, ConnectionError, TimeoutError, urllib.error.URLError) as error:
+        except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError) as error:
             reason = f"no connection ({getattr(error, 'reason', error)})"
             if before == 0 and isinstance(error, urllib.error.URLError):
                 raise _Failed(reason) from None  # nothing ever came: try the next mirror at once

@@ -40,7 +40,7 @@ def read_wav(path: Path) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from None
     except (wave.Error, EOFError) as error:
-        raise DataError(f"{path}: not a WAV file ({error or 'it breaks off'}); unpack the archive again") from None
+        raise DataError(f"{path}: not a WAV file ({str(error) or 'it breaks off'}); unpack the archive again") from None
     if len(samples) != announced:
         raise DataError(f"{path}: breaks off after {len(samples)} of {announced} samples; unpack the archive again")
     if not 0 < len(samples) <= LENGTH:
@@ -87,8 +87,10 @@ class SpeechCommandsDataModule(SequenceDataModule):
         root = self.official_directory()
         lists: dict[str, list[str]] = {}
         for name, file in LISTS.items():
-            lines = (root / file).read_text().splitlines()
+            lines = (root / file).read_text(encoding="utf-8", errors="replace").splitlines()
             lists[name] = [line.strip() for line in lines if line.split("/")[0] in WORDS]
+            if not lists[name]:
+                raise DataError(f"{root / file}: lists no clip of the ten words; unpack the archive again")
             for number, line in enumerate(lines, start=1):
                 if line.split("/")[0] in WORDS and not (root / line.strip()).is_file():
                     raise DataError(f"{root / file}, line {number}: {line} is not there; unpack the archive again")

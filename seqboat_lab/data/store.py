@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing
+from seqboat_lab.data.files import landing, reading
 
 FORMAT = 1
 
@@ -32,9 +32,9 @@ class Store:
             raise DataError(f"{self.path}: no complete array store here; prepare the task's data again")
         self.parts: int = meta["parts"]
         self.info: dict[str, Any] = meta["info"]
-        self.values = np.load(self.path / "values.npy", mmap_mode="r")  # (total,)
-        self.offsets = np.load(self.path / "offsets.npy", mmap_mode="r")  # (n * parts + 1,)
-        self.labels = np.load(self.path / "labels.npy", mmap_mode="r")  # (n,)
+        self.values = _map(self.path / "values.npy")  # (total,)
+        self.offsets = _map(self.path / "offsets.npy")  # (n * parts + 1,)
+        self.labels = _map(self.path / "labels.npy")  # (n,)
 
     def __reduce__(self):
         return Store, (self.path,)
@@ -95,7 +95,7 @@ def write_store(
             if _write_header(file, dtype, total) != start:  # numpy leaves room for the count to grow
                 raise AssertionError("the .npy header changed its size")
         if not labels:
-            raise DataError(f"{path}: the source holds no samples")
+            raise DataError(f"{path}: the source holds no samples for this split; check that its files are all there")
         np.save(temporary / "offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
         np.save(temporary / "labels.npy", np.asarray(labels, dtype=np.int64))
         sizes = {name: (temporary / name).stat().st_size for name in ("values.npy", "offsets.npy", "labels.npy")}
@@ -122,11 +122,23 @@ def _write_header(file: Any, dtype: np.dtype, count: int) -> int:
     return file.tell()
 
 
+def _map(file: Path) -> np.ndarray:
+    with reading(file):
+        try:
+            return np.load(file, mmap_mode="r")
+        except (ValueError, EOFError):  # as long as it was, but other bytes
+            raise DataError(f"{file}: damaged; delete {file.parent} and prepare the task's data again") from None
+
+
 def _read_meta(path: Path) -> dict[str, Any] | None:
-    """The meta data of a whole store, else None (absent, another format, or a file of another size)."""
-    try:
-        meta = json.loads((path / "meta.json").read_text())
-        whole = all((path / name).stat().st_size == size for name, size in meta["sizes"].items())
-        return meta if whole and meta["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The meta data of a whole store, else None (absent, another format, or a file of another size).
+
+    Raises `DataError` for a store that is there but may not be read: it is not to be written anew.
+    """
+    with reading(path):
+        try:
+            meta = json.loads((path / "meta.json").read_text())
+            whole = all((path / name).stat().st_size == size for name, size in meta["sizes"].items())
+            return meta if whole and meta["format"] == FORMAT else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+            return None

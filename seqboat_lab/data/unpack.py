@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from seqboat_lab.data.base import Official
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked, remove
+from seqboat_lab.data.files import landing, locked, open_source, remove
 from seqboat_lab.data.progress import progress
 
 
@@ -69,7 +69,7 @@ def _destination(name: PurePosixPath, members: tuple[str, ...], copies: list[Pat
 def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Callable]]:
     """Every member in order and a function that opens it, each checked to be harmless."""
     with (
-        open(archive, "rb") as file,
+        open_source(archive) as file,
         _decompressed(file) as plain,
         tarfile.open(fileobj=plain, mode="r|", tarinfo=_StrictTarInfo) as tar,
         progress(f"unpacking {archive.name}", archive.stat().st_size, in_bytes=True) as tick,

@@ -207,6 +207,12 @@ def test_enwik8_that_is_missing_wrong_or_damaged(tmp_path):
         prepare("enwik8", config, other)
     short = tmp_path / "enwik8"
     short.write_bytes(b"x" * 10)
+    with pytest.raises(DataError, match=r"/enwik8: holds 10 bytes of enwik8, expected 100,000,000; is it the right"):
+        prepare("enwik8", config, short)
+    landed = tmp_path / "data" / "enwik8" / "enwik8"
+    assert not landed.exists()  # so that the next --from is taken
+    landed.parent.mkdir(parents=True, exist_ok=True)
+    landed.write_bytes(b"x" * 10)
     with pytest.raises(DataError, match=r"enwik8/enwik8: has 10 bytes, expected 100,000,000; delete it and run"):
         prepare("enwik8", config, short)
     with pytest.raises(DataError, match=r"--from is for official files, which corpus does not read"):

@@ -127,6 +127,36 @@ def test_a_bad_metadata_line_is_named(tmp_path, row, message):
     assert "metadata/0.npy" in str(raised.value)
 
 
+def test_a_name_that_no_file_can_have_is_a_broken_image(tmp_path):
+    directory = write_official(tmp_path, folders=(0,))
+    rows = [columns(0, i, 1) for i in range(10)]
+    rows[4][1] = "sample_4\0.png"
+    write_metadata(directory / "metadata/0.npy", rows, "text")
+    with pytest.raises(DataError, match=r"cannot be read \(.*null.*\); replace it, or leave such images out"):
+        opened(tmp_path)
+
+
+def test_metadata_that_cannot_be_read_are_not_taken_for_an_unwritable_root(tmp_path):
+    directory = write_official(tmp_path, folders=(0,))
+    (directory / "metadata/1.npy").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"metadata/1\.npy: cannot be read \(No such file or directory\)"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"metadata/0\.npy: it is empty"),
+        ("imgs/0 sample_0.png 0 1\n", "metadata: lists 1 images; expected at least 10"),
+    ],
+)
+def test_metadata_with_too_little_in_it_are_named(tmp_path, content, message):
+    directory = write_official(tmp_path, folders=(0,))
+    (directory / "metadata/0.npy").write_text(content)
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path)
+
+
 def test_metadata_that_would_need_a_pickle_are_refused(tmp_path):
     directory = write_official(tmp_path, folders=(0,))
     buffer = io.BytesIO()
@@ -200,3 +230,10 @@ def test_the_sheet_shows_as_many_of_both_labels(tmp_path):
             row, column = top + place // 8 * 258, place % 8 * 258
             cell = cells[row : row + 256, column : column + 256]
             np.testing.assert_array_equal(cell[8::16, 8::16], by_label[label][place])
+
+
+def test_the_sheet_needs_no_suffix_and_says_where_it_cannot_be(tmp_path):
+    with Image.open(save_sheet(tmp_path / "sheet", 16, count=4)) as sheet:
+        assert sheet.format == "PNG"
+    with pytest.raises(DataError, match=r"sheet: .*; check its permissions, or choose another path"):
+        save_sheet(tmp_path / "sheet" / "below.png", 16, count=4)

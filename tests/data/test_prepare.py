@@ -157,7 +157,7 @@ def test_the_wrong_archive_is_named_and_leaves_nothing(tmp_path):
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "root").write_text("a file")
     config = config_for("image", tmp_path / "root", source="synthetic", synthetic_samples=8, size=8)
-    with pytest.raises(DataError, match=r"choose a writable data\.root") as raised:
+    with pytest.raises(DataError, match=r"choose another data\.root") as raised:
         prepare("image", config)
     assert "\n" not in str(raised.value)
 
@@ -200,6 +200,10 @@ def test_status_tells_what_is_there_and_what_is_missing(tmp_path):
     rows = {(row.task, row.variant): row for row in status(tmp_path)}
     ready = {key[0]: row.detail for key, row in rows.items() if row.state == "ready"}
     assert ready == {"listops": "2 / 2 / 2", "pathfinder": "8 / 1 / 1"}
+
+    labels = tmp_path / "prepared/listops/official/val/labels.npy"
+    labels.write_bytes(b"\0" * labels.stat().st_size)
+    assert {row.state for row in status(tmp_path) if row.task == "listops"} == {"files only"}
 
     for path in (tmp_path / "prepared/listops/official").rglob("meta.json"):
         path.unlink()

@@ -134,6 +134,13 @@ def test_a_listed_clip_that_is_not_there_is_named_by_list_and_line(tmp_path):
         opened(tmp_path)
 
 
+def test_a_list_of_other_bytes_is_named(tmp_path):
+    tree = write_tree(tmp_path)
+    (tree / "testing_list.txt").write_bytes(b"\xff\xfe\x00yes")
+    with pytest.raises(DataError, match=r"testing_list\.txt: lists no clip of the ten words; unpack the archive again"):
+        opened(tmp_path)
+
+
 def test_a_missing_tree_names_path_command_and_stand_in(tmp_path):
     with pytest.raises(DataError) as raised:
         opened(tmp_path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seqboat_lab.data import store as store_module
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked
+from seqboat_lab.data.files import landing, locked, open_source, writing
 from seqboat_lab.data.store import Store, is_complete, write_store
 
 
@@ -150,8 +150,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(DataError, match=r"choose a writable data\.root"), locked(tmp_path / "file" / "s"):
+    with pytest.raises(DataError, match=r"choose another data\.root"), locked(tmp_path / "file" / "s"):
         pass
+
+
+@pytest.mark.parametrize("name", ["values.npy", "offsets.npy", "labels.npy"])
+def test_other_bytes_in_a_file_of_the_same_size_are_one_line(tmp_path, name):
+    write_store(tmp_path / "s", singles([[1]], [0]), np.uint8, {})
+    file = tmp_path / "s" / name
+    file.write_bytes(b"\0" * file.stat().st_size)
+    with pytest.raises(DataError, match=rf"{name}: damaged; delete .*/s and prepare") as raised:
+        Store(tmp_path / "s")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("meta", ["", "[]", "{}", "\0\0"])
+def test_a_damaged_description_is_no_store(tmp_path, meta):
+    write_store(tmp_path / "s", singles([[1]], [0]), np.uint8, {})
+    (tmp_path / "s" / "meta.json").write_text(meta)
+    assert not is_complete(tmp_path / "s", {})
+
+
+def test_who_copies_a_source_learns_which_side_failed(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be read .Is a directory."), writing(tmp_path / "copy"):
+        open_source(tmp_path)
+    with pytest.raises(DataError, match="missing: cannot be read"), writing(tmp_path / "copy"):
+        open_source(tmp_path / "missing")
 
 
 def test_a_new_store_replaces_an_old_one_and_open_readers_keep_the_old(tmp_path):
