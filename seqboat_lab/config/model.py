@@ -29,6 +29,9 @@ class ModelConfig:
     """Read both ways (classification) or only the past (language modelling)."""
     attention: Literal["softmax", "relu2", "laplace"] = "softmax"
     """Attention function over the scores."""
+    attention_backend: Literal["auto", "matmul", "sdpa"] = "auto"
+    """How attention is computed, with equal results: batched matmuls, or torch's fused kernel (softmax only). `auto`
+    measures both at first use on CUDA and keeps the faster; elsewhere it is `matmul`."""
     position: Literal["bias", "local", "rotary"] = "bias"
     """Bias by original distance, by distance among active tokens, or rotation by original position."""
     max_positions: int = 2048
@@ -75,6 +78,12 @@ class ModelConfig:
         for name in ("dropout", "hidden_dropout"):
             fraction(self, name)
             require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+        require(
+            self.attention_backend != "sdpa" or self.attention == "softmax",
+            "attention_backend",
+            self.attention_backend,
+            f"auto or matmul, since sdpa is a softmax and attention is {self.attention}",
+        )
         require(
             self.position != "rotary" or self.d_attention % 2 == 0,
             "d_attention",

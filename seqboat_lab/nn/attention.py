@@ -1,15 +1,14 @@
 """Gated attention over the working memory of active tokens (MODEL.md step 6)."""
 
-import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.positions import POSITIONS
+from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention, windows
 
 
 class Memory(NamedTuple):
@@ -28,50 +27,6 @@ class Memory(NamedTuple):
     """(B,) active tokens so far."""
 
 
-def softmax(scores: Tensor) -> Tensor:
-    """Over the allowed keys, in float32 at least."""
-    return torch.softmax(scores, dim=-1, dtype=torch.float64 if scores.dtype == torch.float64 else torch.float32)
-
-
-def relu2(scores: Tensor) -> Tensor:
-    return torch.relu(scores).square()
-
-
-def laplace(scores: Tensor) -> Tensor:
-    """0.5 (1 + erf((score - sqrt(1/2)) / (sigma sqrt 2))), sigma = sqrt(1 / 4 pi) (Mega, eq. 16)."""
-    return 0.5 * (1 + torch.erf((scores - 0.707107) / (0.282095 * math.sqrt(2))))
-
-
-ATTENTION_FUNCTIONS = {"softmax": softmax, "relu2": relu2, "laplace": laplace}
-
-
-class _Windows(torch.autograd.Function):
-    """Overlapping windows as a view; the gradient adds whole blocks, where autograd's own goes element by element
-    (a sixth of attention's time)."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, width: int, stride: int) -> Tensor:
-        ctx.slots, ctx.stride = len(x), stride
-        return x.unfold(0, width, stride).mT
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        T = ctx.stride
-        tiles, width, d = grad.shape
-        blocks = -(-width // T)
-        out = grad.new_zeros(tiles + blocks - 1, T, d)
-        for i in range(blocks):
-            block = grad[:, i * T : (i + 1) * T]
-            out[i : i + tiles, : block.shape[1]] += block
-        return out.view(-1, d)[: ctx.slots], None, None
-
-
-def windows(x: Tensor, width: int, stride: int) -> Tensor:
-    """(n, d) -> (tiles, width, d): tile i holds the slots from i * stride on."""
-    return _Windows.apply(x, width, stride)
-
-
 class WorkingMemoryAttention(nn.Module):
     """The gated attention unit: projections of active tokens, local attention among them, gate, output."""
 
@@ -80,6 +35,7 @@ class WorkingMemoryAttention(nn.Module):
         d, self.h, self.z, self.w = config.d_model, config.d_hidden, config.d_attention, config.memory_size
         self.bidirectional = config.bidirectional
         self.function = ATTENTION_FUNCTIONS[config.attention]
+        self.tiles = TileAttention(config.attention, config.attention_backend)
         window = 2 * self.w if config.bidirectional else self.w
         self.scale = self.z**-0.5 if config.attention == "softmax" else 1 / window
         self.mx_proj = nn.Linear(d, self.z + 2 * self.h)
@@ -149,8 +105,7 @@ class WorkingMemoryAttention(nn.Module):
         allowed = near & (key_row == query_row)  # (tiles, T, width)
         distance = position.unfold(0, width, T).unsqueeze(1) - position[back : back + n + fill].view(-1, T, 1)
         bias = self.position.bias(distance, offset.expand(allowed.shape), allowed)
-        scores = torch.baddbmm(bias.to(q.dtype), q, k.mT, alpha=self.scale)
-        return torch.bmm(self.function(scores).to(v.dtype), v).view(-1, self.h)[:n]
+        return self.tiles(q, k, v, bias, self.scale).view(-1, self.h)[:n]
 
     def tile(self, n: int) -> int:
         """Queries per tile: large enough for fast matmuls, small enough to waste little of the window."""
