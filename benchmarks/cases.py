@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import DEVICE
 from benchmarks.textbook import TextbookLayer
 from seqboat_lab.config import ModelConfig
 from seqboat_lab.config.configurator import AlwaysConfig, NeverConfig
@@ -55,8 +56,8 @@ CASES = {
 def layer_and_input(case: Case) -> tuple[SeqBoatLayer, Tensor]:
     """A layer that activates the wanted share of the tokens of x (B, L, d)."""
     torch.manual_seed(0)
-    layer = SeqBoatLayer(case.config)
-    x = torch.randn(case.batch, case.length, case.config.d_model, requires_grad=True)
+    layer = SeqBoatLayer(case.config).to(DEVICE)
+    x = torch.randn(case.batch, case.length, case.config.d_model, device=DEVICE, requires_grad=True)
     with torch.no_grad():
         layer.hx_proj.weight[:2].normal_()
         logits = {}
@@ -70,7 +71,7 @@ def layer_and_input(case: Case) -> tuple[SeqBoatLayer, Tensor]:
 
 
 def variant(kind: str, layer: SeqBoatLayer) -> nn.Module:
-    """`ours`, `textbook`, `transformer` (same width, torch's), `never` or `always` active."""
+    """`ours` (or one of its backends), `textbook`, `transformer` (same width, torch's), `never` or `always` active."""
     c = layer.config
     if kind == "ours":
         return layer
@@ -80,8 +81,13 @@ def variant(kind: str, layer: SeqBoatLayer) -> nn.Module:
         heads = max(1, c.d_model // 64)
         while c.d_model % heads:
             heads -= 1
-        return nn.TransformerEncoderLayer(c.d_model, heads, 2 * c.d_hidden, dropout=0.0, batch_first=True)
-    return SeqBoatLayer(replace(c, configurator={"never": NeverConfig, "always": AlwaysConfig}[kind]()))
+        other = nn.TransformerEncoderLayer(c.d_model, heads, 2 * c.d_hidden, dropout=0.0, batch_first=True)
+    elif kind in ("matmul", "sdpa"):
+        other = SeqBoatLayer(replace(c, attention_backend=kind))
+        other.load_state_dict(layer.state_dict())
+    else:
+        other = SeqBoatLayer(replace(c, configurator={"never": NeverConfig, "always": AlwaysConfig}[kind]()))
+    return other.to(DEVICE)
 
 
 def training_step(module: nn.Module, x: Tensor) -> None:

@@ -31,6 +31,7 @@ def main(quick: bool = False) -> None:
     measure = {
         "shapes": lambda: [_shape(name, rate) for name in SHAPES],
         "lengths": lambda: [_length(name) for name in lengths],
+        "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
         "ratios": lambda: _ratios(quick, result["streaming"]),
         "overhead": lambda: [overhead()],
@@ -59,6 +60,13 @@ def _shape(name: str, rate: float) -> dict[str, Any]:
     shape = f"B {case.batch}, L {case.length}, d {case.config.d_model}, {case.rate:.0%} active"
     speedup = {"textbook / ours": times["textbook"] / times["ours"], "ours / limit": times["ours"] / limit}
     return {"recipe": name, "shape": shape, **times, "limit": limit, **speedup}
+
+
+def _backends(name: str) -> dict[str, Any]:
+    layer, x = layer_and_input(CASES[name])
+    modules = {kind: variant(kind, layer) for kind in ("matmul", "sdpa")}
+    times = side_by_side({kind: (lambda m=module: training_step(m, x)) for kind, module in modules.items()})
+    return {"recipe": name, **times, "matmul / sdpa": times["matmul"] / times["sdpa"]}
 
 
 def _length(name: str) -> dict[str, Any]:

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 
 REPEATS = 5
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
     """Median wall-clock seconds of `run` after one warm-up; waits for a GPU."""
     times = []
     for _ in range(repeats + 1):
-        _wait()
+        wait()
         start = time.perf_counter()
         run()
-        _wait()
+        wait()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
@@ -31,10 +32,10 @@ def side_by_side(runs: dict[str, Callable[[], object]], repeats: int = REPEATS) 
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
-            _wait()
+            wait()
             start = time.perf_counter()
             run()
-            _wait()
+            wait()
             if turn:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -42,7 +43,7 @@ def side_by_side(runs: dict[str, Callable[[], object]], repeats: int = REPEATS) 
 
 def matmul_rate(size: int = 2048) -> float:
     """FLOPs per second of a large float32 matmul: the best this machine does."""
-    a, b = torch.randn(2, size, size)
+    a, b = torch.randn(2, size, size, device=DEVICE)
     return 2 * size**3 / seconds(lambda: a @ b, repeats=9)
 
 
@@ -55,14 +56,14 @@ def in_own_process(module: str, *arguments: str) -> Any:
 
 
 def peak_bytes(case: str, kind: str) -> int:
-    """Peak resident memory that one training step adds."""
+    """Peak memory (resident, or allocated on a GPU) that one training step adds."""
     return in_own_process("memory", case, kind)["peak_bytes"]
 
 
 def machine() -> str:
     """The kind of machine, without its name."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    if DEVICE == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     model = "CPU"
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -73,6 +74,7 @@ def machine() -> str:
     return f"{torch.get_num_threads()} threads of {model}, torch {torch.__version__}"
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
+def wait() -> None:
+    """For a GPU to finish what it was given."""
+    if DEVICE == "cuda":
         torch.cuda.synchronize()

@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from benchmarks.measure import DEVICE, wait
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training import experiment
 from seqboat_lab.training.optim import make_optimizer
@@ -61,14 +62,14 @@ def _plain_loop(config, steps: int) -> dict[str, float]:
     data = experiment.make_datamodule(config)
     data.prepare_data()
     data.setup()
-    module = experiment.make_module(config, data)
+    module = experiment.make_module(config, data).to(DEVICE)
     optimizer, schedule = make_optimizer(module.model, config.optim, config.trainer.max_steps)
     batches = iter(data.train_dataloader())
     next(batches)
     times = {"loading": 0.0, "compute": 0.0}
     for _ in range(steps):
         start = time.perf_counter()
-        batch = next(batches)
+        batch = data.transfer_batch_to_device(next(batches), module.device, 0)
         loaded = time.perf_counter()
         loss = torch.nn.functional.cross_entropy(module(batch).logits, batch.labels)
         optimizer.zero_grad()
@@ -76,6 +77,7 @@ def _plain_loop(config, steps: int) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(module.parameters(), config.optim.clip_norm)
         optimizer.step()
         schedule.step()
+        wait()
         times["loading"] += loaded - start
         times["compute"] += time.perf_counter() - loaded
     return {name: value / steps for name, value in times.items()}

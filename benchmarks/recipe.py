@@ -7,7 +7,7 @@ import sys
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measure import seconds
+from benchmarks.measure import DEVICE, seconds
 from seqboat_lab.config import load_experiment
 from seqboat_lab.nn import Classifier
 from seqboat_lab.training.experiment import make_datamodule
@@ -18,16 +18,17 @@ def main(name: str) -> None:
     config = load_experiment(name)
     spec = make_datamodule(config).spec
     torch.manual_seed(0)
-    model = Classifier(config.model, spec.num_classes, spec.vocab_size, pair=spec.head == "pair").train()
+    model = Classifier(config.model, spec.num_classes, spec.vocab_size, pair=spec.head == "pair").train().to(DEVICE)
     rows = 2 if spec.head == "pair" else 1
     shape = (rows, spec.max_length)
-    inputs = torch.randint(1, spec.vocab_size, shape) if spec.vocab_size else torch.randn(shape)
+    inputs = (torch.randint(1, spec.vocab_size, shape) if spec.vocab_size else torch.randn(shape)).to(DEVICE)
+    label = torch.zeros(1, dtype=torch.long, device=DEVICE)
     rates = []
 
     def step() -> None:
         model.zero_grad()
         out = model(inputs)
-        F.cross_entropy(out.logits, torch.zeros(1, dtype=torch.long)).backward()
+        F.cross_entropy(out.logits, label).backward()
         rates[:] = [a.active.float().mean().item() for a in out.activations]
 
     took = seconds(step, repeats=3)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.measure import seconds
+from benchmarks.measure import DEVICE, seconds
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn import SeqBoat
 from seqboat_lab.nn.layer import LayerState
@@ -23,20 +23,20 @@ def main(contexts: Sequence[int]) -> list[dict[str, float]]:
     """Seconds per token, size of the state and the process's peak memory after contexts of these lengths, which are
     really read, in blocks."""
     torch.manual_seed(0)
-    model = SeqBoat(STREAM).eval()
+    model = SeqBoat(STREAM).eval().to(DEVICE)
     results = []
     with torch.no_grad():
         state, read = model.init_state(1), 0
         for context in sorted(contexts):
             while read < context:
                 block = min(1000, context - read)
-                _, outputs = model(torch.randn(1, block, STREAM.d_model), state=state)
+                _, outputs = model(torch.randn(1, block, STREAM.d_model, device=DEVICE), state=state)
                 state, read = [out.state for out in outputs], read + block
             holder = [state]
 
             def tokens(holder: list[list[LayerState]] = holder) -> None:
                 for _ in range(TOKENS):
-                    _, _, holder[0] = model.step(torch.randn(1, STREAM.d_model), holder[0])
+                    _, _, holder[0] = model.step(torch.randn(1, STREAM.d_model, device=DEVICE), holder[0])
 
             per_token = seconds(tokens) / TOKENS
             state, read = holder[0], read + 6 * TOKENS

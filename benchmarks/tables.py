@@ -11,6 +11,7 @@ from rich.table import Table
 TITLES = {
     "shapes": "Forward + backward of one layer, seconds side by side (medians of 5)",
     "ratios": "Ratios",
+    "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 5)",
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
     "streaming": "Streaming, 12 layers of width 512",
     "recipes": "A training step of a whole recipe",
@@ -61,6 +62,7 @@ def figure(result: dict[str, Any]) -> plt.Figure:
         range(len(result["shapes"])), [f"{row['recipe']}\n{row['shape'].split(', d')[0]}" for row in result["shapes"]]
     )
     left.set_yscale("log")
+    left.set_title("one layer of four recipes", fontsize=10)
     left.set_ylabel("seconds, forward + backward")
     left.legend(fontsize=8)
     for rate in sorted({row["active"] for row in result["lengths"]}):
@@ -69,7 +71,8 @@ def figure(result: dict[str, Any]) -> plt.Figure:
             [r["L"] for r in rows], [r["forward+backward"] for r in rows], marker="o", label=f"{rate:.0%} active"
         )
     right.set_xlabel("length")
-    right.set_ylabel("seconds, forward + backward (Path-X recipe, one layer)")
+    right.set_title("one layer of the Path-X recipe", fontsize=10)
+    right.set_ylabel("seconds, forward + backward")
     right.grid(alpha=0.3)
     right.legend()
     figure.suptitle(result["machine"], fontsize=9)

@@ -95,7 +95,7 @@ _FASTER: dict[tuple, str] = {}
 
 
 def faster(ways: dict[str, Callable[..., Tensor]], tensors: tuple[Tensor, ...]) -> str:
-    """The name of the way that takes least time, measured once for tensors of one kind (equal but for the first size)."""
+    """The name of the way that takes least time, measured once for tensors of one kind (all but the first size)."""
     key = (torch.is_grad_enabled(), *((t.device, t.dtype, t.requires_grad, t.shape[1:]) for t in tensors))
     if key not in _FASTER:
         times = {name: seconds(way, tensors) for name, way in ways.items()}
