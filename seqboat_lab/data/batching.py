@@ -68,14 +68,20 @@ class EvalBatches(Sampler[np.ndarray]):
     """Every sample exactly once over all ranks, in batches of similar length and at most `batch_size`.
 
     The batches come in a fixed random order: the first few are a fair sample of all lengths. Ranks have the
-    same number of batches, save that some lack one where there are not enough samples for all.
+    same number of batches, save that some lack one where there are not enough samples for all. A rank without any
+    would let the others wait for its sums for ever: that is a `DataError`, on every rank.
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1):
+        if len(lengths) < world:
+            raise DataError(
+                f"the evaluation split has {len(lengths)} samples for {world} processes; "
+                "lower trainer.devices or make more data"
+            )
         count = -(-len(lengths) // (batch_size * world))
         share = np.argsort(lengths, kind="stable")[rank::world]
         order = np.random.default_rng(0).permutation(count)  # the same on all ranks
-        pieces = np.array_split(share, count) if count else []
+        pieces = np.array_split(share, count)
         self.batches = [pieces[i] for i in order if len(pieces[i])]
 
     def __len__(self) -> int:

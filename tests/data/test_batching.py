@@ -83,6 +83,10 @@ def test_batches_of_short_and_long_samples_are_mixed_over_the_epoch():
 @settings(max_examples=100, deadline=None)
 def test_evaluation_sees_every_sample_exactly_once_over_all_ranks(n, size, world):
     lengths = some_lengths(n)
+    if n < world:
+        with pytest.raises(DataError, match=rf"has {n} samples for {world} processes; lower trainer\.devices"):
+            EvalBatches(lengths, size, rank=0, world=world)
+        return
     ranks = [EvalBatches(lengths, size, rank=r, world=world) for r in range(world)]
     seen = [i for rank in ranks for batch in rank for i in batch]
     assert sorted(seen) == list(range(n))
