@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a user needs no line of our source
     try:
         return options.run(options) or 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away, as in `seqboat ... | head`
         return 0
@@ -57,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("generate", _generate, "let a language model write on, byte by byte")
     sub.add_argument("run_dir", type=Path, help="the run's directory")
-    sub.add_argument("--prompt", default="\n", help="what it goes on from (default: a newline)")
-    sub.add_argument("--prompt-file", type=Path, help="a file to go on from, instead")
+    prompt = sub.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", default="\n", help="what it goes on from (default: a newline)")
+    prompt.add_argument("--prompt-file", type=Path, help="a file to go on from, instead")
     sub.add_argument("--bytes", type=int, default=500, help="how many to write (default 500)")
     sub.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest byte (default 0.8)")
     sub.add_argument("--top-p", type=float, default=0.95, help="draw from the likeliest bytes of this mass (0.95)")
@@ -121,6 +122,8 @@ def _fit(options: argparse.Namespace) -> None:
 
     if options.resume:
         overrides = [o for o in (options.config, *options.overrides) if o]
+        if overrides and "=" not in overrides[0]:
+            raise ConfigError("fit", f"--resume goes on with the run's own config; leave {overrides[0]} out")
         from seqboat_lab.training import experiment
 
         run_dir = options.resume
@@ -130,8 +133,9 @@ def _fit(options: argparse.Namespace) -> None:
             raise ConfigError("fit", "expected an experiment, such as lra/listops_short, or --resume RUN_DIR")
         config = load_experiment(options.config, options.overrides)  # a mistake is told before torch is loaded
         from seqboat_lab.training import experiment
+        from seqboat_lab.training.run_directory import new_run_dir
 
-        run_dir = options.run_dir or experiment.new_run_dir(Path(options.config).with_suffix("").name)
+        run_dir = options.run_dir or new_run_dir(Path(options.config).with_suffix("").name)
         summary = experiment.fit(config, run_dir)
     if summary:
         print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")

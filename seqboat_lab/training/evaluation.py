@@ -12,8 +12,9 @@ from seqboat_lab.config import ConfigError
 from seqboat_lab.config.checks import choose
 from seqboat_lab.data.base import Split, TaskDataModule
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.training.experiment import make_datamodule, make_module, quiet, read_checkpoint, run_config
+from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
 from seqboat_lab.training.module import TrainingModule
+from seqboat_lab.training.run_directory import read_checkpoint, run_config
 from seqboat_lab.training.streaming import stream
 
 ONE_PROCESS = ("trainer.devices=1", "trainer.accumulate=1")

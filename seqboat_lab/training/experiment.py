@@ -1,7 +1,6 @@
 """One run from one config: builds data, model and trainer, trains, and leaves the run directory."""
 
 import os
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from seqboat_lab.config import ConfigError, ExperimentConfig, load_experiment
+from seqboat_lab.config import ConfigError, ExperimentConfig
+from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.base import TaskDataModule
 from seqboat_lab.training.classification import ClassificationModule
@@ -20,6 +21,13 @@ from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
 from seqboat_lab.training.results import MetricsCsv, ResultFiles, cost_metric_names, write_config
+from seqboat_lab.training.run_directory import (
+    RUN_DIR_VARIABLE,
+    is_first_process,
+    make_run_dir,
+    read_checkpoint,
+    resumable,
+)
 
 MODULES = {
     "classifier": ClassificationModule,
@@ -27,8 +35,6 @@ MODULES = {
     "language_model": LanguageModelModule,
 }
 """The LightningModule of each kind of head."""
-
-RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
 
 
 def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
@@ -47,17 +53,6 @@ def metric_names(config: ExperimentConfig) -> list[str]:
     """Every metric a run of this experiment reports at each validation: what a sweep may optimise."""
     datamodule = make_datamodule(config)
     return [*MODULES[datamodule.spec.head].metric_names(config), *cost_metric_names(config.model)]
-
-
-def new_run_dir(experiment: str, root: Path = Path("runs")) -> Path:
-    """`runs/<experiment>/<time>`, the same for all processes of a run."""
-    if RUN_DIR_VARIABLE not in os.environ:
-        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-        run_dir, n = root / experiment / stamp, 1
-        while run_dir.exists():
-            run_dir, n = root / experiment / f"{stamp}_{n}", n + 1
-        os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-    return Path(os.environ[RUN_DIR_VARIABLE])
 
 
 def fit(
@@ -80,70 +75,86 @@ def fit(
     datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
     datamodule.setup()
     datamodule.train_dataloader()
-    write_config(config, run_dir)
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"
     best = ModelCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks = [results, best, last, ActivationRaster(), *extra]
+    callbacks = [LastStepValidates(), results, best, last, ActivationRaster(), *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
     tensorboard = TensorBoardLogger(str(run_dir), name="", version="", default_hp_metric=False)
-    trainer = L.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
-        precision=settings.precision,
-        max_steps=settings.max_steps,
-        val_check_interval=settings.val_every * settings.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=settings.val_batches,
-        num_sanity_val_steps=0,
-        accumulate_grad_batches=settings.accumulate,
+    trainer = make_trainer(
+        settings,
         gradient_clip_val=config.optim.clip_norm or None,
-        log_every_n_steps=settings.log_every,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=callbacks,
         logger=[tensorboard, MetricsCsv(run_dir, resume_step)],
         default_root_dir=run_dir,
     )
+    make_run_dir(run_dir, resuming=checkpoint is not None)
+    write_config(config, run_dir)
     if trainer.is_global_zero:
         tensorboard.experiment.add_custom_scalars(custom_scalars(config))
-    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-    if results.validated_step != trainer.global_step:
+    try:
+        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C; to SIGTERM it is a class of its own
+        if type(stop) is not SystemExit:
+            raise
+        raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
+    if results.validated_step != trainer.global_step:  # resumed when all was done already
         trainer.validate(module, datamodule, verbose=False)
     return results.write_summary(trainer, module) if trainer.is_global_zero else {}
 
 
-def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """The experiment of a run directory. Raises `ConfigError` if it is none."""
-    if not (run_dir / "config.yaml").is_file():
-        raise ConfigError(str(run_dir), "is no run directory: it has no config.yaml")
-    return load_experiment(run_dir / "config.yaml", overrides)
+def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
+    """Lightning's trainer. Raises `ConfigError` if this machine lacks what the settings ask for."""
+    cores = os.cpu_count() or 1
+    on_cpu = settings.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and settings.devices > cores and is_first_process():
+        warnings.warn(f"{settings.devices} processes share {cores} CPU cores: expect it to be slow", stacklevel=2)
+    try:
+        return L.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy="ddp" if settings.devices > 1 else "auto",
+            precision=settings.precision,
+            max_steps=settings.max_steps,
+            val_check_interval=settings.val_every * settings.accumulate,
+            check_val_every_n_epoch=None,
+            limit_val_batches=settings.val_batches,
+            num_sanity_val_steps=0,
+            accumulate_grad_batches=settings.accumulate,
+            log_every_n_steps=settings.log_every,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **fields,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError("trainer.accelerator", f"{settings.accelerator} with {settings.devices} devices is not "
+                          f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
+
+
+class LastStepValidates(Callback):
+    """The last step is followed by a validation, and so by checkpoints, whatever `val_every` is."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True  # Lightning validates before it stops
+
+
+def _how_to_go_on(run_dir: Path) -> str:
+    if (run_dir / "checkpoints" / "last.ckpt").is_file():
+        return f"go on from the last checkpoint with: seqboat fit --resume {run_dir}"
+    return f"there is no checkpoint yet to go on from; {run_dir} can be deleted"
 
 
 def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict:
-    """Continues the run in `run_dir` from its last checkpoint."""
-    config, checkpoint = run_config(run_dir, overrides), run_dir / "checkpoints" / "last.ckpt"
-    if not checkpoint.is_file():
-        raise ConfigError(str(checkpoint), "does not exist, so there is nothing to resume; start the run anew")
+    """Continues the run in `run_dir` from its last checkpoint. Raises `ConfigError` as `resumable` does."""
+    config, checkpoint = resumable(run_dir, overrides)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     return fit(config, run_dir, checkpoint)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's contents, plain data only. Raises `ConfigError` if it cannot be read."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(str(path), "does not exist") from None
-    except Exception as error:  # torch raises many types for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ConfigError(str(path), f"is not a readable checkpoint: {reason}") from None
 
 
 def quiet() -> None:

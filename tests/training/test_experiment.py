@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import signal
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seqboat_lab.analysis.describe import describe
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.training import experiment
+from seqboat_lab.training.run_directory import read_checkpoint
 
 
 def weights(run_dir, name="last") -> dict[str, torch.Tensor]:
@@ -150,6 +154,74 @@ def test_what_cannot_be_resumed_is_said_in_one_line(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"last.ckpt: is not a readable checkpoint") as caught:
         experiment.resume(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_last_step_is_validated_and_kept_whatever_val_every_is(tiny, tmp_path):
+    summary = experiment.fit(tiny("trainer.max_steps=3", "trainer.val_every=2"), tmp_path)
+    lines = (tmp_path / "validations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 3]
+    assert summary["metrics"]["step"] == 3
+    last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == 3
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["global_step"] in (2, 3)
+    experiment.fit(tiny("trainer.max_steps=3", "trainer.val_every=500"), tmp_path / "short")
+    assert (tmp_path / "short" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_another_run_is_never_written_over(tiny, tmp_path):
+    config = tiny("trainer.max_steps=3")
+    experiment.fit(config, tmp_path / "run")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+    with pytest.raises(ConfigError, match="run: already holds a run; continue it with --resume"):
+        experiment.fit(config, tmp_path / "run")
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == before
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/run")):
+        with pytest.raises(ConfigError, match=f"{place}: cannot hold a run .*; choose another directory"):
+            experiment.fit(config, place)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.memory_size=3", "model.memory_size: cannot change when a run is resumed"),
+        ("model.d_model=32", "model.d_model: cannot change when a run is resumed"),
+        ("seed=7", "seed: cannot change when a run is resumed"),
+        ("trainer.max_steps=3", "trainer.max_steps: 3 is not possible here; expected at least the 4 steps done"),
+    ],
+)
+def test_a_run_cannot_be_resumed_as_another_one(tiny, tmp_path, override, message):
+    experiment.fit(tiny("trainer.max_steps=4"), tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match=message):
+        experiment.resume(tmp_path, [override])
+    assert (tmp_path / "config.yaml").read_text() == before
+    assert experiment.resume(tmp_path, ["trainer.max_steps=5"])["steps"] == 5
+
+
+class CtrlC(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_tells_how_to_go_on(tiny, tmp_path, request):
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))  # Lightning ignores it
+    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet to go on from"):
+        experiment.fit(tiny(), tmp_path / "early", extra=[CtrlC(1)])
+    with pytest.raises(KeyboardInterrupt, match=f"go on .* seqboat fit --resume {tmp_path / 'late'}"):
+        experiment.fit(tiny(), tmp_path / "late", extra=[CtrlC(6)])
+    assert experiment.resume(tmp_path / "late")["steps"] == 8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu_says_so_and_leaves_nothing(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator: gpu with 1 devices is not possible on this machine"):
+        experiment.fit(tiny("trainer.accelerator=gpu"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_missing_data_leaves_no_run_behind(tiny, tmp_path):

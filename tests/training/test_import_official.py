@@ -7,8 +7,9 @@ import torch
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.data.listops import VOCABULARY
 from seqboat_lab.nn.official_checkpoint import read_official_checkpoint
-from seqboat_lab.training.experiment import make_datamodule, make_module, read_checkpoint
+from seqboat_lab.training.experiment import make_datamodule, make_module
 from seqboat_lab.training.import_official import import_official
+from seqboat_lab.training.run_directory import read_checkpoint
 from tests.nn.official_files import (
     LISTOPS_ARGS,
     LM_ARGS,
