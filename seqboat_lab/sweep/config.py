@@ -1,5 +1,6 @@
 """A sweep file: which experiment, which fields, which objectives, what budget."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -96,6 +97,8 @@ class SweepConfig:
     """Any Optuna storage URL; null = a journal file in the sweep's directory."""
 
     def __post_init__(self):
+        plain = bool(re.fullmatch(r"\w[\w.-]*", self.name))
+        require(plain, "name", self.name, "letters, digits, '_', '-' and '.': it names a directory")
         require(bool(self.space), "space", self.space, "at least one field to search")
         require(bool(self.objectives), "objectives", self.objectives, "at least one metric")
         at_least(self, "trials", 1)

@@ -39,8 +39,8 @@ def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna
     Raises `ConfigError` if a study of this name exists and searched something else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sweep.directory.mkdir(parents=True, exist_ok=True)
     if sweep.storage is None:
+        make_directory(sweep)
         storage = JournalStorage(JournalFileBackend(str(sweep.directory / "study.journal")))
     else:
         try:
@@ -48,6 +48,7 @@ def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna
         except Exception as error:  # each database driver has its own errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError("storage", f"{sweep.storage} cannot be opened: {reason}") from None
+        make_directory(sweep)
     try:
         study = optuna.load_study(storage=storage, study_name=sweep.name, sampler=sampler)
     except KeyError:  # no such study; another worker may be creating it at this moment
@@ -66,6 +67,15 @@ def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna
             "give this one another name (name=...), or move that directory away",
         )
     return study
+
+
+def make_directory(sweep: SweepConfig) -> None:
+    """The sweep's directory. Raises `ConfigError` where there can be none."""
+    try:
+        sweep.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot hold a sweep ({error.strerror}); give another name (name=...)"
+        raise ConfigError(str(sweep.directory), reason) from None
 
 
 def make_sampler(sweep: SweepConfig, worker: int, started: int) -> BaseSampler:

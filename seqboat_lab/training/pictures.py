@@ -3,9 +3,6 @@
 from typing import Any
 
 import lightning as L
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -56,7 +53,7 @@ def activation_raster(confidence: list[np.ndarray], lengths: np.ndarray, title: 
     grid = np.stack(confidence)  # (layers, B, L)
     for i, axis in enumerate(axes[:, 0]):
         strip = np.ma.masked_array(grid[:, i], np.broadcast_to(np.arange(length) >= lengths[i], grid[:, i].shape))
-        colours = matplotlib.colormaps["Blues"].with_extremes(bad="0.9")
+        colours = plt.colormaps["Blues"].with_extremes(bad="0.9")
         axis.imshow(strip, aspect="auto", origin="lower", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axis.set_yticks(range(len(grid)), [str(n) for n in range(len(grid))], fontsize=11)
         axis.set_ylabel("layer", fontsize=11)

@@ -5,9 +5,6 @@ from itertools import pairwise
 from typing import Any
 
 import lightning as L
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch

@@ -44,7 +44,10 @@ def test_notebook_runs_from_top_to_bottom(path, finished_sweep, monkeypatch):
     monkeypatch.setenv("SEQBOAT_SWEEP", str(finished_sweep))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
-    printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    shown = sum("plt.show()" in cell.source for cell in notebook.cells)
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= shown > 0
+    printed = "".join(o.get("text", "") for o in outputs)
     assert "'complete': 7, 'stopped': 1, 'failed': 0" in printed
     assert "best:   trial 7: validation accuracy 0.65" in printed
     assert "frugal: trial 0: validation accuracy 0.3" in printed
