@@ -180,9 +180,20 @@ def check(sweep: SweepConfig) -> None:
             try:
                 experiment = sweep.experiment_with(params)
             except ConfigError as error:
+                _check_base(sweep, error)
                 raise ConfigError(f"space.{key}", f"{value!r} gives no possible experiment: {error}") from None
     for metric in sweep.objectives:
         choose("objectives", metric, metric_names(experiment), "metric")
+
+
+def _check_base(sweep: SweepConfig, found: ConfigError) -> None:
+    """Raises where the mistake found is in the experiment or the overrides, whatever values are searched."""
+    try:
+        sweep.experiment_with({})
+    except ConfigError as error:
+        if str(error) == str(found):
+            where = f"{sweep.experiment} with the sweep's overrides gives no possible experiment"
+            raise ConfigError("overrides", f"{where}: {error}") from None
 
 
 def _number(sweep: SweepConfig, key: str, value: float) -> float | int:

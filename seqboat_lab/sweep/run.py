@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from seqboat_lab.analysis.pareto import front_of
 from seqboat_lab.analysis.report import write_report
+from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.live import SweepView, trial_table
@@ -26,9 +28,18 @@ REFRESH_SECONDS = 1.0
 def run_sweep(sweep: SweepConfig, workers: int) -> Path:
     """Works on the study with `workers` processes until its budget is used up; returns the sweep's directory.
 
-    Running it again goes on where it ended. Ctrl-C ends the trials under way, queues them again, and still
-    writes the report.
+    Running it again goes on where it ended. Ctrl-C, or SIGTERM, ends the trials under way, queues them again, and
+    still writes the report. Raises `UserError` if no trial succeeded.
     """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both raise KeyboardInterrupt
+    try:
+        _run(sweep, workers)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return sweep.directory
+
+
+def _run(sweep: SweepConfig, workers: int) -> None:
     study = open_study(sweep)
     requeue_lost(study, sweep)
     resolved = sweep.directory / "sweep.yaml"
@@ -53,11 +64,17 @@ def run_sweep(sweep: SweepConfig, workers: int) -> Path:
         print("run the same command again to go on")
         raise
     requeue_lost(study, sweep)
-    conclude(sweep, summary_rows(study, sweep))
+    rows = summary_rows(study, sweep)
+    conclude(sweep, rows)
     crashed = [p.returncode for p in processes if p.returncode != 0]
     if crashed:
         print(f"{len(crashed)} of {workers} workers ended early; see {sweep.directory}/workers/*.log")
-    return sweep.directory
+    failed = [row for row in rows if row["state"] == "failed"]
+    if failed and not any(row["state"] == "complete" for row in rows):
+        first = failed[0]
+        raise UserError(
+            f"no trial of {sweep.name} succeeded; trial {first['number']}, {first['run']}: {first['error']}"
+        )
 
 
 def conclude(sweep: SweepConfig, rows: list[dict[str, Any]]) -> None:
@@ -66,6 +83,8 @@ def conclude(sweep: SweepConfig, rows: list[dict[str, Any]]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     front = front_of(rows, sweep.objectives)
     console.print(trial_table(front, sweep, f"Pareto front of {sweep.name}, {len(front)} trials"))
+    done = Counter(row["state"] for row in rows)
+    print("trials:      " + ", ".join(f"{n} {state}" for state, n in done.items()))
     print(f"report:      {sweep.directory}/report.html (front.csv, trials.csv, pareto.png beside it)")
     print(f"tensorboard: {Path(sys.executable).parent}/tensorboard --logdir {sweep.directory}")
 

@@ -78,7 +78,7 @@ def _run(config: str, run_dir: str) -> None:
     """The trial's process. A group of its own, so that it can be stopped with all its DDP ranks."""
     os.setpgrp()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
     from seqboat_lab.cli import main

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import signal
+import threading
+import time
 
 import optuna
 from optuna.trial import TrialState
@@ -28,7 +31,7 @@ POLL_SECONDS = 0.5
 
 
 class Interruption(Exception):  # noqa: N818 - nothing went wrong
-    """The worker was asked to end."""
+    """The worker was asked to end, or the sweep that started it has ended."""
 
 
 def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
@@ -44,6 +47,7 @@ def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
+    threading.Thread(target=_end_with_sweep, args=(os.getppid(),), daemon=True).start()
     study = open_study(sweep)
     study.sampler = make_sampler(sweep, index, len(study.get_trials(deepcopy=False)))
     lock = WorkerLock(sweep.directory)
@@ -57,6 +61,13 @@ def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
         except Interruption:
             requeue(study, study.trials[trial.number], "interrupted")
             return
+
+
+def _end_with_sweep(parent: int) -> None:
+    """Nothing else tells a worker that the sweep was killed: it would go on unseen."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, threads: int | None) -> None:

@@ -48,6 +48,8 @@ def sweep_file(tmp_path: Path, **changes: str) -> Path:
         ({"budget": "3"}, r"budget: unknown field of SweepConfig"),
         ({"overrides": "{model.memory_size: 3}"}, r"overrides: \['model.memory_size'\] .*no field that is also searched"),
         ({"overrides": "{model.depth: 3}"}, r"model.depth: unknown field"),
+        ({"overrides": "{optim.lr: -1}"}, r"overrides: lra/listops_short with .*: optim.lr: -1.0 .*above 0"),
+        ({"name": "../elsewhere"}, r"name: '../elsewhere' .*letters, digits"),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_before_the_first_trial(tmp_path, changes, message):

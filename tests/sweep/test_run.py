@@ -21,11 +21,11 @@ def start(*overrides: str, workers: int = 2) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def sweep(*overrides: str, workers: int = 2) -> str:
+def sweep(*overrides: str, workers: int = 2, status: int = 0) -> str:
     process = start(*overrides, workers=workers)
     output, _ = process.communicate(timeout=240)
     logs = "".join(log.read_text() for log in SWEEP.glob("workers/*.log"))
-    assert process.returncode == 0, output + logs
+    assert process.returncode == status, output + logs
     return output
 
 
@@ -46,6 +46,18 @@ def children(pid: int) -> list[int]:
     """Worker processes started by `pid`."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(c) for c in listed if b"sweep-worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def descendants(pid: int) -> list[int]:
+    direct = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return direct + [c for child in direct for c in descendants(child)]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_two_workers_share_the_budget_and_leave_a_report(tiny_sweep):
@@ -99,11 +111,12 @@ def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):
     assert sum(r[key] == lost[key] for r in rows()) == 2  # tried again with the same values
 
 
-def test_ctrl_c_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_kill_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep, signum):
     tiny_sweep(steps=60)
     process = start()
     wait_for(lambda: list(SWEEP.glob("trials/*/validations.jsonl")))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "run the same command again to go on" in output
@@ -113,14 +126,31 @@ def test_ctrl_c_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep):
     assert [r["state"] for r in rows()].count("complete") == 4
 
 
+def test_workers_do_not_outlive_a_sweep_that_was_killed(tiny_sweep):
+    tiny_sweep(steps=60)
+    process = start()
+    wait_for(lambda: list(SWEEP.glob("trials/*/validations.jsonl")))
+    workers = children(process.pid)
+    trials = [pid for worker in workers for pid in descendants(worker)]
+    assert len(workers) == 2
+    assert trials
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(is_running(pid) for pid in [*workers, *trials]), seconds=15)
+    sweep()  # what they had under way is run again
+    assert [r["state"] for r in rows()].count("complete") == 4
+
+
 def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_sweep):
     tiny_sweep()
-    output = sweep("space={optim.lr: {choices: [1.0e+37, 1.0e+38]}}", "trials=3", "name=failing")
+    output = sweep("space={optim.lr: {choices: [1.0e+37, 1.0e+38]}}", "trials=3", "name=failing", status=2)
     with Path("runs/sweeps/failing/trials.csv").open() as file:
         found = list(csv.DictReader(file))
     assert [r["state"] for r in found] == ["failed"] * 3
     assert all("the loss is nan at step" in r["error"] for r in found)
     assert "Pareto front of failing, 0 trials" in output
+    assert "3 failed" in output
+    assert output.splitlines()[-1].startswith("seqboat: no trial of failing succeeded; trial 0, runs/sweeps/failing/")
     assert "the loss is nan" in Path("runs/sweeps/failing/report.html").read_text()
 
 

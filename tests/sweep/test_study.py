@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
@@ -82,4 +83,12 @@ def test_any_optuna_storage_url_serves(tiny_sweep, tmp_path):
     assert studies.claim(study, sweep, studies.WorkerLock(sweep.directory)) is not None
     assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/study.db").trials) == 1
     with pytest.raises(ConfigError, match=r"storage: nonsense://x cannot be opened"):
-        studies.open_study(load_sweep(tiny_sweep(), ["storage='nonsense://x'"]))
+        studies.open_study(load_sweep(tiny_sweep(), ["storage='nonsense://x'", "name=other"]))
+    assert not Path("runs/sweeps/other").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_one_clear_line(tiny_sweep):
+    Path("runs").mkdir()
+    Path("runs/sweeps").write_text("")
+    with pytest.raises(ConfigError, match=r"runs/sweeps/tiny: cannot hold a sweep \(Not a directory\)"):
+        studies.open_study(load_sweep(tiny_sweep()))
