@@ -233,7 +233,7 @@ def _import_official(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from seqboat_lab.config import load_experiment
     from seqboat_lab.config.data import DATA_CONFIGS
-    from seqboat_lab.config.files import build, merge
+    from seqboat_lab.config.files import build, find_config, merge
 
     if options.processes is not None and options.processes < 1:
         raise ConfigError("--processes", f"{options.processes} is not possible here; expected at least 1")
@@ -244,6 +244,7 @@ def _prepare(options: argparse.Namespace) -> None:
         task, section = options.task, DATA_CONFIGS[options.task]
         config = build(section, merge({}, overrides, section), "data")
     else:
+        find_config(options.task, "task or experiment", DATA_CONFIGS)
         experiment = load_experiment(options.task, [f"data.{o}" for o in overrides])
         task, config = experiment.task, experiment.data
     from seqboat_lab.data.prepare import prepare

@@ -29,6 +29,8 @@ def run(*arguments: str, **options: str) -> subprocess.CompletedProcess:
         (["sweep", "nowhere.yaml"], "sweep: unknown sweep file 'nowhere.yaml'"),
         (["report", "nowhere"], "trials.csv: does not exist; run `seqboat sweep` first"),
         (["data", "prepare", "image", "--processes", "-3"], "--processes: -3 is not possible here"),
+        (["data", "prepare", "pathfnder"], "unknown task or experiment 'pathfnder' (did you mean 'pathfinder'?)"),
+        (["evaluate", __file__], "test_cli.py: is a file; expected the directory of a run"),
         (["report"], "holds no finished sweep; run `make sweep` first"),
     ],
 )
@@ -41,6 +43,13 @@ def test_mistakes_give_one_line_and_status_2(tmp_path, monkeypatch, capsys, argu
     assert line.startswith("seqboat: ")
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("variable", [("TORCHELASTIC_RUN_ID", "x"), ("SLURM_NTASKS", "2")])
+def test_processes_started_from_outside_must_agree_on_the_run_directory(monkeypatch, capsys, variable):
+    monkeypatch.setenv(*variable)
+    assert main(["fit", "lra/listops_short"]) == 2
+    assert "--run-dir: is missing; processes that torchrun or srun starts" in capsys.readouterr().err
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path):

@@ -73,6 +73,7 @@ def hypervolume_figure(rows: Sequence[Mapping[str, Any]], objectives: Mapping[st
     figure, axis = plt.subplots(figsize=(7, 3))
     history = hypervolume_history(rows, objectives)
     axis.step(range(1, len(history) + 1), history, where="post")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("completed trials")
     axis.set_ylabel("hypervolume")
     axis.grid(alpha=0.3)

@@ -47,7 +47,7 @@ def write_report(
     """
     write_csv(directory / "trials.csv", rows)
     front = front_of(rows, objectives)
-    write_csv(directory / "front.csv", front)
+    write_csv(directory / "front.csv", front, like=rows)
     history = hypervolume_history(rows, objectives)
     reference = reference_point(rows, objectives).tolist() if history else None
     (directory / "hypervolume.json").write_text(json.dumps({"reference_signed": reference, "history": history}) + "\n")
@@ -71,9 +71,9 @@ def report(directory: Path) -> None:
     write_report(directory, sweep.rows, sweep.objectives, sweep.searched)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as CSV, all columns that any row has."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], like: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Rows as CSV, with all columns that any row has, or any of `like`."""
+    columns = list(dict.fromkeys(key for row in (rows if like is None else like) for key in row))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

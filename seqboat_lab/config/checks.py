@@ -42,7 +42,7 @@ def fraction(section: object, name: str) -> None:
 
 def choose(key: str, name: object, allowed: Iterable[str], what: str = "value") -> str:
     """`name` if it is allowed, else a `ConfigError` that names the nearest one."""
-    allowed = sorted(allowed)
+    allowed = sorted(set(allowed))
     if name in allowed:
         return name
     near = difflib.get_close_matches(str(name), allowed, n=1)

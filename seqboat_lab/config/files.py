@@ -6,7 +6,7 @@ an unknown key, a wrong type or an impossible value is a one-line `ConfigError` 
 
 import dataclasses
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -29,15 +29,19 @@ def load_experiment(source: str | Path, overrides: Sequence[str] = ()) -> Experi
     return build(ExperimentConfig, merge(read_yaml(find_config(source)), overrides, ExperimentConfig))
 
 
-def find_config(name: str | Path) -> Path:
-    """The file a user means by `lra/listops_short`, `configs/lra/listops_short.yaml` or any path."""
+def find_config(name: str | Path, what: str = "experiment", others: Iterable[str] = ()) -> Path:
+    """The file a user means by `lra/listops_short`, `configs/lra/listops_short.yaml` or any path.
+
+    Raises `ConfigError` if there is none: it tells what was expected, and the names that could have been given, those
+    of the experiments and `others`.
+    """
     name = Path(name)
     candidates = [name, Path("configs") / name.with_suffix(".yaml"), CONFIG_DIR / name.with_suffix(".yaml")]
     for path in candidates:
         if path.is_file():
             return path
     known = [str(p.relative_to(CONFIG_DIR).with_suffix("")) for p in CONFIG_DIR.rglob("*.yaml")]
-    choose("config", str(name), known, "experiment")
+    choose("config", str(name), [*known, *others], what)
     raise AssertionError("unreachable: the name is known, so its file was found above")
 
 

@@ -18,7 +18,9 @@ STYLES = {
     "waiting": "dim",
     "requeued": "dim",
 }
-SHOWN = 20  # trials in the live table; the rest is in trials.csv
+FRAME = 6  # lines of a table besides its rows
+SHORTEST = 4  # rows of the live table on even the lowest terminal; the rest is in trials.csv
+WIDE = 12  # characters of a header; a longer one is broken
 
 
 def format_value(value: Any) -> str:
@@ -38,12 +40,20 @@ def trial_table(rows: list[dict[str, Any]], sweep: SweepConfig, title: str) -> T
         "step",
         "seconds",
     ):
-        table.add_column(name, justify="left" if name == "state" else "right")
+        table.add_column(_header(name), justify="left" if name == "state" else "right")
     for row in rows:
         cells = [row["number"], row["state"], *(row.get(k) for k in sweep.space)]
         cells += [row[m] for m in sweep.metrics] + [row["step"], row["seconds"]]
         table.add_row(*map(format_value, cells), style=STYLES[row["state"]])
     return table
+
+
+def _header(name: str) -> str:
+    """`val/activation_rate` as `activation_` over `rate`, so that narrow terminals cut none."""
+    name = name.removeprefix("val/")
+    breaks = [i + 1 for i, letter in enumerate(name[:-1]) if letter in "/_"]
+    at = min(breaks, key=lambda i: max(i, len(name) - i), default=0)
+    return f"{name[:at]}\n{name[at:]}" if len(name) > WIDE and at else name
 
 
 class SweepView:
@@ -67,8 +77,10 @@ class SweepView:
         done = sum(row["state"] in ("complete", "stopped", "failed") for row in rows)
         title = f"{self.sweep.name}: {done} of {self.sweep.trials} trials done"
         if self.live:
-            front = trial_table(front_of(rows, self.sweep.objectives), self.sweep, "Pareto front so far")
-            self.live.update(Group(trial_table(rows[-SHOWN:], self.sweep, title), front), refresh=True)
+            front = front_of(rows, self.sweep.objectives)
+            room = max(SHORTEST, self.console.height - len(front) - 2 * FRAME)
+            tables = (rows[-room:], title), (front, "Pareto front so far")
+            self.live.update(Group(*(trial_table(r, self.sweep, t) for r, t in tables)), refresh=True)
             return
         for row in rows:
             if row["number"] not in self.told and row["state"] in ("complete", "stopped", "failed"):

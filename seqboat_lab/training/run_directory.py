@@ -17,7 +17,12 @@ MAY_CHANGE = ("trainer.", "data.root", "data.num_workers")
 
 
 def new_run_dir(experiment: str, root: Path = Path("runs")) -> Path:
-    """`runs/<experiment>/<time>`, the same for all processes of a run."""
+    """`runs/<experiment>/<time>`, the same for all processes of a run.
+
+    Raises `ConfigError` in processes that torchrun or srun started together: nothing tells them one time.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        raise ConfigError("--run-dir", "is missing; processes that torchrun or srun starts have to be given the same")
     if RUN_DIR_VARIABLE not in os.environ:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         run_dir, n = root / experiment / stamp, 1
@@ -39,12 +44,14 @@ def make_run_dir(run_dir: Path, resuming: bool) -> None:
 
 
 def is_first_process() -> bool:
-    """Of a run's processes; true before there are others."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Of a run's processes, whoever started them; true before there are others."""
+    return all(os.environ.get(rank, "0") == "0" for rank in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
 def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """The experiment of a run directory. Raises `ConfigError` if it is none."""
+    if run_dir.is_file():
+        raise ConfigError(str(run_dir), "is a file; expected the directory of a run, such as runs/listops_short/<time>")
     if not (run_dir / "config.yaml").is_file():
         raise ConfigError(str(run_dir), "is no run directory: it has no config.yaml")
     return load_experiment(run_dir / "config.yaml", overrides)

@@ -152,6 +152,8 @@ def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_
     assert "3 failed" in output
     assert output.splitlines()[-1].startswith("seqboat: no trial of failing succeeded; trial 0, runs/sweeps/failing/")
     assert "the loss is nan" in Path("runs/sweeps/failing/report.html").read_text()
+    front = Path("runs/sweeps/failing/front.csv").read_text()
+    assert front.splitlines() == [Path("runs/sweeps/failing/trials.csv").read_text().splitlines()[0]]
 
 
 def test_bad_trials_are_stopped_and_kept_out_of_the_front(tiny_sweep):
