@@ -57,8 +57,12 @@ def pareto_figure(
         where = "post" if objectives[x] == "minimize" else "pre"
         axis.step([row[x] for row in front], [row[y] for row in front], where=where, color="tab:red", lw=1, zorder=1)
         scatter(front, s=120, facecolors="none", edgecolors="tab:red", label="Pareto front")
-    for row in front:
-        axis.annotate(str(row["number"]), (row[x], row[y]), xytext=(7, -9), textcoords="offset points", fontsize=8)
+    aside = {"minimize": (-6, "right", "top"), "maximize": (6, "left", "bottom")}
+    (dx, ha, _), (dy, _, va) = aside[objectives[x]], aside[objectives[y]]
+    for row in front:  # the number goes where something better would be, and so nothing is
+        where = (row[x], row[y])
+        axis.annotate(str(row["number"]), where, (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8)
+    axis.margins(0.1)
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))
     axis.grid(alpha=0.3)
