@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.cases import CASES, layer_and_input, matmul_flops, training_step, variant
-from benchmarks.measure import in_own_process, machine, matmul_rate, peak_bytes, seconds, side_by_side
+from benchmarks.measure import in_own_process, machine, matmul_rate, seconds, side_by_side, step_memory
 from benchmarks.overhead import overhead
 from benchmarks.tables import TITLES, figure, markdown, table
 
@@ -81,7 +81,7 @@ def _length(name: str) -> dict[str, Any]:
         "active": case.rate,
         "forward": forward,
         "forward+backward": both,
-        "peak MB": peak_bytes(name, "ours") / 1e6,
+        "peak MB": step_memory(name, "ours")["tensor_bytes"] / 1e6,
     }
 
 
@@ -95,14 +95,12 @@ def _ratios(quick: bool, streamed: list[dict[str, float]]) -> list[dict[str, Any
     if not quick:
         short, long = (row["seconds per token"] for row in streamed)
         rows.append({"what": "streaming, time per token at context 100,000 / 1,000", "ratio": long / short})
-        ours, longer, textbook = (
-            peak_bytes(*p) for p in (("pathx", "ours"), ("pathx-16k", "ours"), ("pathx", "textbook"))
-        )
+        steps = ("pathx", "ours"), ("pathx-16k", "ours"), ("pathx", "textbook")
+        ours, longer, textbook = (step_memory(*step)["tensor_bytes"] for step in steps)
         rows.append({"what": "Path-X, L 16,384 / 8,192, peak memory", "ratio": longer / ours})
         rows.append({"what": "Path-X, textbook / ours, peak memory", "ratio": textbook / ours})
-        rows.append(
-            {"what": "L 131,072, one layer d 128, training step, GB", "ratio": peak_bytes("long", "ours") / 1e9}
-        )
+        process = step_memory("long", "ours")["process_bytes"]
+        rows.append({"what": "L 131,072, one layer d 128, training step, GB of the process", "ratio": process / 1e9})
     return rows
 
 

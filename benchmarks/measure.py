@@ -1,6 +1,7 @@
 """Measuring: seconds as medians, peak memory of a process of its own, and the machine's matmul rate."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -51,13 +52,14 @@ def in_own_process(module: str, *arguments: str) -> Any:
     """What `python -m benchmarks.<module>` prints as its last line, JSON: peak memory starts from nothing there."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, check=True)
+    quiet = {**os.environ, "KINETO_LOG_LEVEL": "9"}  # torch's profiler tells of itself
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, env=quiet, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak_bytes(case: str, kind: str) -> int:
-    """Peak memory (resident, or allocated on a GPU) that one training step adds."""
-    return in_own_process("memory", case, kind)["peak_bytes"]
+def step_memory(case: str, kind: str) -> dict[str, int]:
+    """Peak bytes of one training step: `tensor_bytes` that it adds, `process_bytes` with all that is around them."""
+    return in_own_process("memory", case, kind)
 
 
 def machine() -> str:

@@ -18,7 +18,8 @@ NOTES = (
     "`limit`: the layer's own matmul FLOPs at the rate of a large matmul on this machine in the same run, without "
     "SSM, norms and all elementwise work. `textbook`: the layer as first written down from its equations "
     "(benchmarks/textbook.py), equal to ours. `transformer`: torch's TransformerEncoderLayer of the same width "
-    "(SDPA). `never` and `always`: our layer with no and with every token active."
+    "(SDPA). `never` and `always`: our layer with no and with every token active. "
+    "Peak memory: the tensors that a training step holds at one time, as torch's allocator counts them."
 )
 
 
