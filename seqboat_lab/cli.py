@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("sweep-worker", _sweep_worker, None)
     sub.add_argument("sweep", type=Path)
-    sub.add_argument("index", type=int)
+    sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
 
     sub = command("report", _report, "write the report of a sweep again")
@@ -179,7 +179,7 @@ def _sweep_worker(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.config import parse_sweep
     from seqboat_lab.sweep.worker import work
 
-    work(parse_sweep(options.sweep), options.index, options.threads)
+    work(parse_sweep(options.sweep), options.parent, options.threads)
 
 
 def _report(options: argparse.Namespace) -> None:

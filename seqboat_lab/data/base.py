@@ -1,6 +1,7 @@
 """What every task has in common: the batch, the task's description, and the DataModule that loads batches."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -279,8 +280,22 @@ class SequenceDataModule(TaskDataModule):
         return np.minimum(self.stores[split].lengths(), self.spec.max_length)
 
 
+_planned = 1
+
+
+@contextmanager
+def as_first_of(world: int) -> Iterator[None]:
+    """Within it, data is dealt out as to the first of `world` processes, which need not have been started."""
+    global _planned
+    before, _planned = _planned, world
+    try:
+        yield
+    finally:
+        _planned = before
+
+
 def rank_and_world() -> tuple[int, int]:
     """This process's number and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+    return 0, _planned

@@ -132,17 +132,21 @@ class WorkingMemoryAttention(nn.Module):
         scores = torch.cat([torch.bmm(key, q.unsqueeze(2)).squeeze(2), (q * k).sum(-1, keepdim=True)], dim=1)
         p = self.function(bias + self.scale * scores).to(v.dtype)  # (n, w+1)
         o = torch.bmm(p[:, None, :-1], value).squeeze(1) + p[:, -1:] * v
-        return self.output(o, gate), self._remember(memory, row, k, v, here, count)
+        return self.output(o, gate), self._remember(
+            memory, row, k, v, here, count, in_place=not torch.is_grad_enabled()
+        )
 
     def _of_rows(self, memory: Memory, row: Tensor) -> Memory:
         return memory if len(row) == len(memory.count) else Memory(*(t[row] for t in memory))
 
-    def _remember(self, memory: Memory, row: Tensor, k: Tensor, v: Tensor, position: Tensor, rank: Tensor) -> Memory:
+    def _remember(
+        self, memory: Memory, row: Tensor, k: Tensor, v: Tensor, position: Tensor, rank: Tensor, in_place: bool
+    ) -> Memory:
         """Memory with tokens of the given rows and ranks written over the oldest ones."""
         where = (row, rank % self.w)
         count = memory.count.index_add(0, row, torch.ones_like(row))
         new = (k.to(memory.key.dtype), v.to(memory.value.dtype), position)
-        if torch.is_grad_enabled():
+        if not in_place:
             written = (old.index_put(where, t) for old, t in zip(memory[:3], new, strict=True))
         else:
             written = (old.index_put_(where, t) for old, t in zip(memory[:3], new, strict=True))
@@ -170,5 +174,5 @@ class WorkingMemoryAttention(nn.Module):
         added = torch.bincount(row, minlength=len(memory.count))
         rank = memory.count[row] + torch.arange(n, device=row.device) - (added.cumsum(0) - added)[row]
         keep = rank >= (memory.count + added)[row] - w
-        kept = self._remember(memory, row[keep], k[keep], v[keep], position[keep], rank[keep])
+        kept = self._remember(memory, row[keep], k[keep], v[keep], position[keep], rank[keep], in_place=False)
         return o, kept._replace(count=memory.count + added)

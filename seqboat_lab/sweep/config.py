@@ -136,7 +136,10 @@ class SweepConfig:
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a study goes on: all but the budget, the seed and the stopping rule."""
-        return {k: v for k, v in asdict(self).items() if k not in ("trials", "seed", "stopping", "storage", "sampler")}
+        fields = {
+            k: v for k, v in asdict(self).items() if k not in ("trials", "seed", "stopping", "storage", "sampler")
+        }
+        return fields | {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
@@ -182,8 +185,8 @@ def check(sweep: SweepConfig) -> None:
             except ConfigError as error:
                 _check_base(sweep, error)
                 raise ConfigError(f"space.{key}", f"{value!r} gives no possible experiment: {error}") from None
-    for metric in sweep.objectives:
-        choose("objectives", metric, metric_names(experiment), "metric")
+            for metric in sweep.objectives:
+                choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
 
 
 def _check_base(sweep: SweepConfig, found: ConfigError) -> None:

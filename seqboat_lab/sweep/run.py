@@ -69,12 +69,10 @@ def _run(sweep: SweepConfig, workers: int) -> None:
     crashed = [p.returncode for p in processes if p.returncode != 0]
     if crashed:
         print(f"{len(crashed)} of {workers} workers ended early; see {sweep.directory}/workers/*.log")
-    failed = [row for row in rows if row["state"] == "failed"]
-    if failed and not any(row["state"] == "complete" for row in rows):
-        first = failed[0]
-        raise UserError(
-            f"no trial of {sweep.name} succeeded; trial {first['number']}, {first['run']}: {first['error']}"
-        )
+    states = Counter(row["state"] for row in rows)
+    if not states["complete"] and (states["failed"] or crashed):
+        first = next((f"; trial {r['number']}, {r['run']}: {r['error']}" for r in rows if r["state"] == "failed"), "")
+        raise UserError(f"no trial of {sweep.name} succeeded{first}")
 
 
 def conclude(sweep: SweepConfig, rows: list[dict[str, Any]]) -> None:
@@ -100,7 +98,7 @@ def _start_worker(resolved: Path, index: int, workers: int) -> subprocess.Popen:
         threads = ("--threads", str(max(1, (os.cpu_count() or 1) // workers)))
     log = resolved.parent / "workers" / f"worker-{index}.log"
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "seqboat_lab.cli", "sweep-worker", str(resolved), str(index), *threads]
+    command = [sys.executable, "-m", "seqboat_lab.cli", "sweep-worker", str(resolved), str(os.getpid()), *threads]
     with log.open("a") as file:
         # a session of its own: Ctrl-C reaches the parent only, which then ends its workers in order
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)

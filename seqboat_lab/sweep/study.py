@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -25,11 +25,6 @@ STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
-}
-SAMPLERS = {
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=12),
-    "random": lambda seed: RandomSampler(seed=seed),
 }
 
 
@@ -76,11 +71,6 @@ def make_directory(sweep: SweepConfig) -> None:
     except OSError as error:
         reason = f"cannot hold a sweep ({error.strerror}); give another name (name=...)"
         raise ConfigError(str(sweep.directory), reason) from None
-
-
-def make_sampler(sweep: SweepConfig, worker: int, started: int) -> BaseSampler:
-    """Each worker's own, and another one when a sweep is continued after `started` trials."""
-    return SAMPLERS[sweep.sampler](hash((sweep.seed, worker, started)) % 2**32)
 
 
 def counts(trial: FrozenTrial) -> bool:

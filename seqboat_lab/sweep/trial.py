@@ -62,7 +62,7 @@ class TrialProcess:
 
     def failure(self) -> str | None:
         """One line on why the run failed, or None if it succeeded."""
-        if self.process.exitcode == 0:
+        if self.process.exitcode == 0 and (self.run_dir / "summary.json").exists():
             return None
         log = self.run_dir / "log.txt"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.stopping import measured_at, should_stop
 from seqboat_lab.sweep.study import (
     ERROR,
@@ -20,7 +21,6 @@ from seqboat_lab.sweep.study import (
     TABLE,
     WorkerLock,
     claim,
-    make_sampler,
     open_study,
     requeue,
     requeue_lost,
@@ -34,11 +34,11 @@ class Interruption(Exception):  # noqa: N818 - nothing went wrong
     """The worker was asked to end, or the sweep that started it has ended."""
 
 
-def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
+def work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
     """Runs trials until the study's budget is used up.
 
     Args:
-        index: number of this worker among those started together; part of its sampler's seed.
+        parent: process id of the sweep that started this worker.
         threads: CPU threads of each trial; None leaves it to the experiment.
     """
 
@@ -47,20 +47,19 @@ def work(sweep: SweepConfig, index: int, threads: int | None) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
-    threading.Thread(target=_end_with_sweep, args=(os.getppid(),), daemon=True).start()
-    study = open_study(sweep)
-    study.sampler = make_sampler(sweep, index, len(study.get_trials(deepcopy=False)))
-    lock = WorkerLock(sweep.directory)
-    while True:
+    trial = None
+    try:
+        threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
+        study = open_study(sweep, TrialSampler(sweep))
+        lock = WorkerLock(sweep.directory)
         requeue_lost(study, sweep)
-        trial = claim(study, sweep, lock)
-        if trial is None:
-            return
-        try:
+        while (trial := claim(study, sweep, lock)) is not None:
             run_trial(study, sweep, trial, threads)
-        except Interruption:
+            trial = None
+            requeue_lost(study, sweep)
+    except Interruption:
+        if trial is not None:
             requeue(study, study.trials[trial.number], "interrupted")
-            return
 
 
 def _end_with_sweep(parent: int) -> None:
@@ -88,6 +87,9 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         while not ended:
             ended = process.wait(POLL_SECONDS)
             for validation in process.new_validations():
+                unknown = sorted(set(sweep.metrics) - set(validation))
+                if unknown:
+                    return _fail(study, trial, f"the experiment does not report {', '.join(unknown)}")
                 values = [validation[metric] for metric in sweep.metrics]
                 if not all(map(math.isfinite, values)):
                     reached = dict(zip(sweep.metrics, values, strict=True))
@@ -95,7 +97,8 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
                 measured[str(validation["step"])] = values
                 trial.set_user_attr(MEASURED, measured)
                 others = measured_at(study, validation["step"], but=trial.number)
-                if sweep.stopping and not ended and should_stop(sweep.stopping, values, others, maximize):
+                done = ended or validation["step"] >= config.trainer.max_steps
+                if sweep.stopping and not done and should_stop(sweep.stopping, values, others, maximize):
                     study.tell(trial, state=TrialState.PRUNED)
                     return None
     finally:

@@ -1,6 +1,8 @@
 """One run from one config: builds data, model and trainer, trains, and leaves the run directory."""
 
 import os
+import signal
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +12,12 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.base import TaskDataModule
+from seqboat_lab.data.base import TaskDataModule, as_first_of
 from seqboat_lab.training.classification import ClassificationModule
 from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
@@ -74,11 +76,13 @@ def fit(
 
     datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
     datamodule.setup()
-    datamodule.train_dataloader()
+    with as_first_of(settings.devices):
+        datamodule.train_dataloader()
+        datamodule.val_dataloader()
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"
-    best = ModelCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
+    best = BestCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     callbacks = [LastStepValidates(), results, best, last, ActivationRaster(), *extra]
@@ -93,14 +97,16 @@ def fit(
         default_root_dir=run_dir,
     )
     make_run_dir(run_dir, resuming=checkpoint is not None)
-    write_config(config, run_dir)
+    if is_first_process():
+        write_config(config, run_dir)
     if trainer.is_global_zero:
         tensorboard.experiment.add_custom_scalars(custom_scalars(config))
     try:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C; to SIGTERM it is a class of its own
-        if type(stop) is not SystemExit:
-            raise
+    except SIGTERMException:  # a SystemExit with status 0
+        print(f"seqboat: ended by SIGTERM: {_how_to_go_on(run_dir)}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
     if results.validated_step != trainer.global_step:  # resumed when all was done already
         trainer.validate(module, datamodule, verbose=False)
@@ -109,6 +115,10 @@ def fit(
 
 def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
     """Lightning's trainer. Raises `ConfigError` if this machine lacks what the settings ask for."""
+    started = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else settings.devices
+    if started != settings.devices:
+        problem = f"{settings.devices} is not possible here; torchrun started {started} processes, expected as many"
+        raise ConfigError("trainer.devices", problem)
     cores = os.cpu_count() or 1
     on_cpu = settings.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and settings.devices > cores and is_first_process():
@@ -131,9 +141,21 @@ def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
             enable_model_summary=False,
             **fields,
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:  # the latter from torchrun's and Slurm's environments
         raise ConfigError("trainer.accelerator", f"{settings.accelerator} with {settings.devices} devices is not "
                           f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Knows the best score also of a run whose directory was moved, or is called by another path."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(self.dirpath) / Path(path).name) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
 
 
 class LastStepValidates(Callback):

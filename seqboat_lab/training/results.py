@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -33,7 +34,9 @@ def write_config(config: ExperimentConfig, run_dir: Path) -> None:
     """`config.yaml`: the resolved experiment, loadable again, headed by the code's version."""
     run_dir.mkdir(parents=True, exist_ok=True)
     header = f"# seqboat_lab {code_version()}, torch {torch.__version__}\n"
-    (run_dir / "config.yaml").write_text(header + OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+    text = header + OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+    (run_dir / "config.tmp").write_text(text)
+    (run_dir / "config.tmp").replace(run_dir / "config.yaml")  # the run's other processes may be reading it
 
 
 def code_version() -> str:
@@ -130,22 +133,25 @@ def peak_memory() -> int:
 
 
 class MetricsCsv(CSVLogger):
-    """Lightning's CSV logger, save that a resumed run keeps the rows written before."""
+    """Lightning's CSV logger, save that a resumed run keeps the rows of the steps before `resume_step`."""
 
     def __init__(self, run_dir: Path, resume_step: int | None = None):
         super().__init__(str(run_dir), name="", version="", flush_logs_every_n_steps=1)
-        self._before: list[dict[str, Any]] = []
-        path = run_dir / "metrics.csv"
-        if resume_step is not None and path.exists():
-            with path.open(newline="") as file:
-                rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
-            self._before = [row for row in rows if int(row["step"]) < resume_step]
-            path.unlink()
+        self.path, self.resume_step = run_dir / "metrics.csv", resume_step
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        new = self._experiment is None
-        writer = super().experiment
-        if new and self._before:
-            writer.metrics = self._before
-        return writer
+        if self._experiment is None:
+            before = self._rows_before()
+            writer = super().experiment  # removes the file
+            writer.metrics = before
+            writer.save()
+        return self._experiment
+
+    def _rows_before(self) -> list[dict[str, Any]]:
+        if self.resume_step is None or not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+        return [row for row in rows if int(row["step"]) < self.resume_step]

@@ -12,7 +12,11 @@ from seqboat_lab.config import ConfigError, ExperimentConfig, load_experiment
 from seqboat_lab.config.files import to_dict
 
 RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
-MAY_CHANGE = ("trainer.", "data.root", "data.num_workers")
+MAY_CHANGE = (
+    *(f"trainer.{field}" for field in ("max_steps", "val_every", "val_batches", "log_every")),
+    *(f"trainer.{field}" for field in ("accelerator", "devices", "compile", "threads", "progress")),
+    *(f"data.{field}" for field in ("root", "num_workers")),
+)
 """Fields of a run that may differ once it is resumed: the length and the place of training, not what is trained."""
 
 
@@ -36,7 +40,8 @@ def make_run_dir(run_dir: Path, resuming: bool) -> None:
     """Create it. Raises `ConfigError` where there can be none, or where another run has left its results."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        taken = not resuming and is_first_process() and (run_dir / "metrics.csv").exists()
+        results = (run_dir / "metrics.csv").exists() or any(run_dir.glob("checkpoints/*.ckpt"))
+        taken = not resuming and is_first_process() and results
     except OSError as error:
         raise ConfigError(str(run_dir), f"cannot hold a run ({error.strerror}); choose another directory") from None
     if taken:
@@ -67,9 +72,9 @@ def resumable(run_dir: Path, overrides: Sequence[str]) -> tuple[ExperimentConfig
     if not checkpoint.is_file():
         raise ConfigError(str(checkpoint), "does not exist, so there is nothing to resume; start the run anew")
     for key in _differences(to_dict(before), to_dict(config)):
-        if not key.startswith(MAY_CHANGE):
-            allowed = ", ".join(f"{field}*" if field.endswith(".") else field for field in MAY_CHANGE)
-            raise ConfigError(key, f"cannot change when a run is resumed (only {allowed} can); start a run of its own")
+        if key not in MAY_CHANGE:
+            only = ", ".join(MAY_CHANGE)
+            raise ConfigError(key, f"cannot change when a run is resumed (only {only} can); start a run of its own")
     done = read_checkpoint(checkpoint)["global_step"]
     if config.trainer.max_steps < done:
         problem = f"{config.trainer.max_steps} is not possible here; expected at least the {done} steps done already"

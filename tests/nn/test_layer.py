@@ -120,6 +120,16 @@ def test_segments_with_carried_state_equal_one_long_forward_for_every_split(make
         torch.testing.assert_close(torch.cat([first.y, second.y], 1), whole, rtol=1e-8, atol=1e-9)
 
 
+@torch.no_grad()
+def test_two_segments_may_go_on_from_one_state(make_layer):
+    layer = make_layer(bidirectional=False, memory_size=7)
+    x = torch.randn(2, 60, 12, dtype=torch.double)
+    state = layer(x[:, :40], state=layer.init_state(2)).state
+    once, other = (layer(tokens, state=state).y for tokens in (x[:, 40:], -x[:, 40:]))
+    assert torch.equal(layer(x[:, 40:], state=state).y, once)
+    assert not torch.equal(other, once)
+
+
 def test_steps_go_on_where_a_segment_ended(make_layer):
     layer = make_layer(bidirectional=False, memory_size=7)
     x = torch.randn(2, 90, 12, dtype=torch.double)

@@ -10,7 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seqboat_lab.config.files import to_dict
+from seqboat_lab.sweep.config import parse_sweep
+from seqboat_lab.sweep.study import open_study
 
 CLI = [sys.executable, "-m", "seqboat_lab.cli"]
 SWEEP = Path("runs/sweeps/tiny")
@@ -154,6 +159,34 @@ def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_
     assert "the loss is nan" in Path("runs/sweeps/failing/report.html").read_text()
     front = Path("runs/sweeps/failing/front.csv").read_text()
     assert front.splitlines() == [Path("runs/sweeps/failing/trials.csv").read_text().splitlines()[0]]
+
+
+def test_a_trial_without_the_objective_fails_and_does_not_end_its_worker(tiny_sweep):
+    sweep = parse_sweep(tiny_sweep(), ["objectives={val/nothing: minimize}", "trials=2", "name=blind"])
+    study = open_study(sweep)
+    Path("blind.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(sweep))))
+    subprocess.run([*CLI, "sweep-worker", "blind.yaml", str(os.getpid())], check=True, timeout=120)
+    assert [t.user_attrs["error"] for t in study.trials] == ["the experiment does not report val/nothing"] * 2
+
+
+def test_a_trial_that_someone_terminates_fails_and_does_not_end_its_worker(tiny_sweep):
+    tiny_sweep(steps=60)
+    process = start("trials=1", workers=1)
+    wait_for(lambda: list(SWEEP.glob("trials/*/validations.jsonl")))
+    (run,) = [pid for pid in descendants(children(process.pid)[0]) if os.getpgid(pid) == pid and pid != process.pid]
+    os.kill(run, signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "no trial of tiny succeeded; trial 0, runs/sweeps/tiny/trials/0000: ended by SIGTERM" in output
+
+
+def test_a_worker_whose_sweep_died_before_it_was_ready_ends(tiny_sweep):
+    tiny_sweep()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    subprocess.run([*CLI, "sweep-worker", "tiny.yaml", str(ended.pid)], check=True, timeout=60)
+    study = open_study(parse_sweep("tiny.yaml"))
+    assert not [t for t in study.trials if t.state.name in ("RUNNING", "COMPLETE")]
 
 
 def test_bad_trials_are_stopped_and_kept_out_of_the_front(tiny_sweep):

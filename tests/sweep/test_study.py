@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep import study as studies
 from seqboat_lab.sweep.config import load_sweep
+from seqboat_lab.sweep.sampler import TrialSampler
 
 
 @pytest.fixture
@@ -74,7 +75,33 @@ def test_a_study_with_another_space_is_refused(tiny_sweep):
     with pytest.raises(ConfigError, match=r"study tiny: already holds a search with other space .*name=\.\.\."):
         studies.open_study(load_sweep(tiny_sweep(), ["space.model.memory_size.choices=[2]"]))
     with pytest.raises(ConfigError, match="other objectives"):
-        studies.open_study(load_sweep(tiny_sweep(extra=""), ["objectives={val/loss: minimize}"]))
+        studies.open_study(load_sweep(tiny_sweep(), ["objectives={val/loss: minimize}"]))
+
+
+def test_objectives_in_another_order_are_another_search(tiny_sweep):
+    """Optuna knows values and directions by their place only."""
+    path = tiny_sweep()
+    studies.open_study(load_sweep(path))
+    first, second = "val/accuracy: maximize", "val/activation_rate: minimize"
+    path.write_text(path.read_text().replace(f"{first}, {second}", f"{second}, {first}"))
+    with pytest.raises(ConfigError, match="other objectives"):
+        studies.open_study(load_sweep(path))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_what_a_trial_proposes_depends_on_its_number_and_not_on_who_asks(tiny_sweep, sampler):
+    def proposals(name: str, workers: int) -> list[dict]:
+        sweep = load_sweep(tiny_sweep(), [f"name={name}", f"sampler={sampler}", "trials=15"])
+        askers = [studies.open_study(sweep, TrialSampler(sweep)) for _ in range(workers)]
+        lock = studies.WorkerLock(sweep.directory)
+        for n in range(15):
+            trial = studies.claim(askers[n % workers], sweep, lock)
+            askers[n % workers].tell(trial, [1 / (n + 1), n % 4])
+        return [trial.params for trial in askers[0].trials]
+
+    alone = proposals("alone", 1)
+    assert len({tuple(params.items()) for params in alone[:10]}) == 10  # all of them are random still
+    assert proposals("together", 3) == alone
 
 
 def test_any_optuna_storage_url_serves(tiny_sweep, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from seqboat_lab.analysis.describe import describe
 from seqboat_lab.config import ConfigError, load_experiment
+from seqboat_lab.data.errors import DataError
 from seqboat_lab.training import experiment
 from seqboat_lab.training.run_directory import read_checkpoint
 
@@ -187,6 +189,7 @@ def test_another_run_is_never_written_over(tiny, tmp_path):
         ("model.memory_size=3", "model.memory_size: cannot change when a run is resumed"),
         ("model.d_model=32", "model.d_model: cannot change when a run is resumed"),
         ("seed=7", "seed: cannot change when a run is resumed"),
+        ("trainer.accumulate=2", "trainer.accumulate: cannot change when a run is resumed"),
         ("trainer.max_steps=3", "trainer.max_steps: 3 is not possible here; expected at least the 4 steps done"),
     ],
 )
@@ -197,6 +200,46 @@ def test_a_run_cannot_be_resumed_as_another_one(tiny, tmp_path, override, messag
         experiment.resume(tmp_path, [override])
     assert (tmp_path / "config.yaml").read_text() == before
     assert experiment.resume(tmp_path, ["trainer.max_steps=5"])["steps"] == 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_resume_that_cannot_start_loses_nothing(tiny, tmp_path):
+    experiment.fit(tiny("trainer.max_steps=4"), tmp_path)
+    before = (tmp_path / "metrics.csv").read_text()
+    with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu with 1 devices is not possible"):
+        experiment.resume(tmp_path, ["trainer.accelerator=gpu"])
+    assert (tmp_path / "metrics.csv").read_text() == before
+    (tmp_path / "metrics.csv").unlink()  # a run all the same, by its checkpoints
+    with pytest.raises(ConfigError, match="already holds a run"):
+        experiment.fit(tiny(), tmp_path)
+
+
+def test_a_run_that_was_moved_knows_its_best_score(tiny, tmp_path, recwarn):
+    experiment.fit(tiny("trainer.max_steps=4"), tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    checkpoints = tmp_path / "there" / "checkpoints"
+    (state,) = (s for key, s in read_checkpoint(checkpoints / "last.ckpt")["callbacks"].items() if "BestCheck" in key)
+    best = experiment.BestCheckpoint(checkpoints, filename="best", monitor="val/accuracy", mode="max")
+    best.load_state_dict(state)
+    assert best.best_model_score == state["best_model_score"]
+    assert best.best_k_models == {str(checkpoints / "best.ckpt"): state["best_model_score"]}
+    assert not [w for w in recwarn if "dirpath" in str(w.message)]
+
+
+@pytest.mark.parametrize("override", ["data.train_size=20", "data.val_size=2"])
+def test_too_little_data_for_all_processes_leaves_no_run_behind(tiny, tmp_path, override):
+    config = tiny("trainer.devices=3", "data.batch_size=24", override, f"data.root={tmp_path / 'data'}")
+    with pytest.raises(DataError, match=r"fewer than one batch of 24|2 samples for 3 processes"):
+        experiment.fit(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_with_another_number_of_processes_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"trainer.devices: 1 is not possible here; torchrun started 2 processes"):
+        experiment.fit(tiny(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 class CtrlC(Callback):
@@ -256,3 +299,23 @@ def test_a_sanity_model_trains_through_the_real_datamodule_and_reports_no_activa
     assert summary["activation_rate_per_layer"] == []
     assert summary["flops_per_token"] is None
     describe(config, 0.5)
+
+
+class Terminate(Callback):
+    """Has the process end as the kernel, Slurm or a user would end it."""
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_run_with_a_status_and_a_hint(tiny, tmp_path, capsys, request):
+    request.addfinalizer(partial(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM)))
+    with pytest.raises(SystemExit) as ended:
+        experiment.fit(tiny("trainer.max_steps=50"), tmp_path, extra=[Terminate()])
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert (
+        f"ended by SIGTERM: go on from the last checkpoint with: seqboat fit --resume {tmp_path}"
+        in capsys.readouterr().err
+    )
+    assert experiment.resume(tmp_path, ["trainer.max_steps=6"])["steps"] == 6
