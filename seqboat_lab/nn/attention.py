@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.positions import POSITIONS
-from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention, windows
+from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention, tile_size, windows
 
 
 class Memory(NamedTuple):
@@ -87,7 +87,7 @@ class WorkingMemoryAttention(nn.Module):
         """
         n, w = len(q), self.w
         back, ahead = w, w if self.bidirectional else 0
-        T = self.tile(n)
+        T = tile_size(w)
         # slots after the last token attend to each other and are cut off; without any active token one such
         # tile keeps every parameter in the graph, with a zero gradient, as DDP needs
         fill = max(T, -(-n // T) * T) - n
@@ -106,10 +106,6 @@ class WorkingMemoryAttention(nn.Module):
         distance = position.unfold(0, width, T).unsqueeze(1) - position[back : back + n + fill].view(-1, T, 1)
         bias = self.position.bias(distance, offset.expand(allowed.shape), allowed)
         return self.tiles(q, k, v, bias, self.scale).view(-1, self.h)[:n]
-
-    def tile(self, n: int) -> int:
-        """Queries per tile: large enough for fast matmuls, small enough to waste little of the window."""
-        return max(16, min(self.w, 128))
 
     def init_memory(self, batch: int) -> Memory:
         """Empty working memory of `batch` rows."""

@@ -18,6 +18,7 @@ from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import SeqBoatLayer
 from seqboat_lab.nn.models import LanguageModel
 from seqboat_lab.nn.ssm import KERNELS
+from seqboat_lab.nn.tiles import tile_size
 
 PARTS = ("ssm", "router", "skip", "gau", "ffn", "head")
 """State space model; router logits; skip path; gated attention of the active tokens; feed-forward block; a language
@@ -51,8 +52,7 @@ def cost_per_token(
 
 def keys_per_query(config: ModelConfig) -> int:
     """Keys that attention multiplies a query with: its tile's and a window on each side it may read."""
-    tile = max(16, min(config.memory_size, 128))  # as in WorkingMemoryAttention.tile, for many active tokens
-    return tile + config.memory_size * (2 if config.bidirectional else 1)
+    return tile_size(config.memory_size) + config.memory_size * (2 if config.bidirectional else 1)
 
 
 def count_parameters(model: nn.Module) -> int:
