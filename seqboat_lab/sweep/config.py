@@ -102,6 +102,7 @@ class SweepConfig:
         require(bool(self.space), "space", self.space, "at least one field to search")
         require(bool(self.objectives), "objectives", self.objectives, "at least one metric")
         at_least(self, "trials", 1)
+        at_least(self, "seed", 0)
         require(
             not set(self.space) & set(self.overrides), "overrides", sorted(set(self.space) & set(self.overrides)),
             "no field that is also searched",

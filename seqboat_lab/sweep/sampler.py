@@ -1,5 +1,6 @@
 """What proposes a trial's values."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,14 @@ class TrialSampler(BaseSampler):
     depends on the trials finished so far, not on who asks. (Optuna's samplers keep what they learn in the study.)
     """
 
-    def __init__(self, sweep: SweepConfig):
-        self.kind, self.seed = sweep.sampler, sweep.seed
+    def __init__(self, sweep: SweepConfig, attributes: Mapping[str, str]):
+        """`attributes` are given to each trial before anything else happens to it."""
+        self.kind, self.seed, self.attributes = sweep.sampler, sweep.seed, attributes
         self.sampler = SAMPLERS[self.kind](self.seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        for name, value in self.attributes.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
         entropy = np.random.SeedSequence([self.seed, trial.number])
         self.sampler = SAMPLERS[self.kind](int(entropy.generate_state(1)[0]))
         self.sampler.before_trial(study, trial)

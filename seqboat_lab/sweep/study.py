@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.sampler import TrialSampler
 
 IDENTITY, WORKER, ERROR, REQUEUED, SURPLUS = "sweep", "worker", "error", "requeued", "surplus"  # attributes
 RUN, MEASURED, TABLE = "run", "measured", "row"
@@ -28,7 +28,7 @@ STATES = {
 }
 
 
-def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna.Study:
+def open_study(sweep: SweepConfig) -> optuna.Study:
     """The sweep's study, created at the first call.
 
     Raises `ConfigError` if a study of this name exists and searched something else.
@@ -45,12 +45,10 @@ def open_study(sweep: SweepConfig, sampler: BaseSampler | None = None) -> optuna
             raise ConfigError("storage", f"{sweep.storage} cannot be opened: {reason}") from None
         make_directory(sweep)
     try:
-        study = optuna.load_study(storage=storage, study_name=sweep.name, sampler=sampler)
+        study = optuna.load_study(storage=storage, study_name=sweep.name)
     except KeyError:  # no such study; another worker may be creating it at this moment
         directions = list(sweep.objectives.values())
-        study = optuna.create_study(
-            storage=storage, study_name=sweep.name, directions=directions, sampler=sampler, load_if_exists=True
-        )
+        study = optuna.create_study(storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True)
     known = study.user_attrs.get(IDENTITY)
     if known is None:
         study.set_user_attr(IDENTITY, sweep.identity())
@@ -87,8 +85,8 @@ def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optu
     """
     if sum(map(counts, study.get_trials(deepcopy=False))) >= sweep.trials:
         return None
+    study.sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too
     trial = study.ask(sweep.distributions())
-    trial.set_user_attr(WORKER, worker.name)
     before = sum(counts(t) for t in study.get_trials(deepcopy=False) if t.number < trial.number)
     if before >= sweep.trials:
         trial.set_user_attr(SURPLUS, True)

@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import optuna
 from optuna.trial import TrialState
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.stopping import measured_at, should_stop
 from seqboat_lab.sweep.study import (
     ERROR,
@@ -50,7 +50,7 @@ def work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
     trial = None
     try:
         threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
-        study = open_study(sweep, TrialSampler(sweep))
+        study = open_study(sweep)
         lock = WorkerLock(sweep.directory)
         requeue_lost(study, sweep)
         while (trial := claim(study, sweep, lock)) is not None:
@@ -58,8 +58,11 @@ def work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
             trial = None
             requeue_lost(study, sweep)
     except Interruption:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if trial is not None:
-            requeue(study, study.trials[trial.number], "interrupted")
+            with suppress(RuntimeError):  # it had just ended
+                requeue(study, study.trials[trial.number], "interrupted")
 
 
 def _end_with_sweep(parent: int) -> None:

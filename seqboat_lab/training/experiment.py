@@ -82,10 +82,10 @@ def fit(
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"
-    best = BestCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
+    best = MovableCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
-    last = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks = [LastStepValidates(), results, best, last, ActivationRaster(), *extra]
+    last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
+    callbacks = [LastStepValidates(), SigtermBetweenSteps(), results, best, last, ActivationRaster(), *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
     tensorboard = TensorBoardLogger(str(run_dir), name="", version="", default_hp_metric=False)
@@ -146,8 +146,8 @@ def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
                           f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
 
 
-class BestCheckpoint(ModelCheckpoint):
-    """Knows the best score also of a run whose directory was moved, or is called by another path."""
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows its scores also in a run whose directory was moved, or is called by another path."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -164,6 +164,21 @@ class LastStepValidates(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # Lightning validates before it stops
+
+
+class SigtermBetweenSteps(Callback):
+    """With several processes, SIGTERM takes effect at the end of a step of the first one.
+
+    Lightning's own handler broadcasts from wherever the signal came, which can meet another collective half way and
+    wait for ever.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        def remember(*_: Any) -> None:
+            trainer._signal_connector.received_sigterm = trainer.is_global_zero
+
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, remember)
 
 
 def _how_to_go_on(run_dir: Path) -> str:

@@ -153,5 +153,8 @@ class MetricsCsv(CSVLogger):
         if self.resume_step is None or not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
-        return [row for row in rows if int(row["step"]) < self.resume_step]
+            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+        # what a validation costs is logged at the step that follows its own last one; a line may have been cut off
+        steps = [(row, int(row["step"])) for row in rows if row.get("step", "").isdigit()]
+        resumed = self.resume_step
+        return [row for row, step in steps if step < resumed or (step == resumed and "cost/parameters" in row)]

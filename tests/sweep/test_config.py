@@ -47,6 +47,7 @@ def sweep_file(tmp_path: Path, **changes: str) -> Path:
          r"objectives: unknown metric for model.kind='bag', 'val/activation_rate'"),
         ({"objectives": "{val/accuracy: up}"}, r"objectives.val/accuracy: unknown value 'up'"),
         ({"experiment": "lra/nothing"}, r"config: unknown experiment 'lra/nothing'"),
+        ({"seed": "-1"}, r"seed: -1 .*at least 0"),
         ({"trials": "0"}, r"trials: 0 .*at least 1"),
         ({"sampler": "tpee"}, r"sampler: unknown value 'tpee' \(did you mean 'tpe'\?\)"),
         ({"budget": "3"}, r"budget: unknown field of SweepConfig"),

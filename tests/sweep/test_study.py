@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep import study as studies
 from seqboat_lab.sweep.config import load_sweep
-from seqboat_lab.sweep.sampler import TrialSampler
 
 
 @pytest.fixture
@@ -78,6 +77,22 @@ def test_a_study_with_another_space_is_refused(tiny_sweep):
         studies.open_study(load_sweep(tiny_sweep(), ["objectives={val/loss: minimize}"]))
 
 
+def test_a_worker_that_dies_while_it_asks_leaves_a_trial_that_is_queued_again(sweep, monkeypatch):
+    study = studies.open_study(sweep)
+    lock = studies.WorkerLock(sweep.directory)
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.samplers.RandomSampler.sample_independent", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            studies.claim(study, sweep, lock)
+    assert [t.state for t in study.trials] == [TrialState.RUNNING]
+    del lock  # the kernel frees it
+    assert studies.requeue_lost(study, sweep) == 1
+    live = studies.WorkerLock(sweep.directory)
+    claimed = [studies.claim(study, sweep, live) for _ in range(5)]
+    assert sum(t is not None for t in claimed) == 4
+    assert all(t.params.keys() == sweep.space.keys() for t in claimed[:4])
+
+
 def test_objectives_in_another_order_are_another_search(tiny_sweep):
     """Optuna knows values and directions by their place only."""
     path = tiny_sweep()
@@ -92,7 +107,7 @@ def test_objectives_in_another_order_are_another_search(tiny_sweep):
 def test_what_a_trial_proposes_depends_on_its_number_and_not_on_who_asks(tiny_sweep, sampler):
     def proposals(name: str, workers: int) -> list[dict]:
         sweep = load_sweep(tiny_sweep(), [f"name={name}", f"sampler={sampler}", "trials=15"])
-        askers = [studies.open_study(sweep, TrialSampler(sweep)) for _ in range(workers)]
+        askers = [studies.open_study(sweep) for _ in range(workers)]
         lock = studies.WorkerLock(sweep.directory)
         for n in range(15):
             trial = studies.claim(askers[n % workers], sweep, lock)

@@ -1,8 +1,10 @@
 """Two processes take the step that one process takes on the joined batch."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,16 @@ def test_a_rank_whose_tokens_are_all_inactive_does_not_hang_the_others(tiny, tmp
     )
     assert run_with_two_processes(config, tmp_path)["metrics"]["val/activation_rate"] == 0.0
     assert all(torch.isfinite(w).all() for w in weights(tmp_path).values())
+
+
+def test_sigterm_ends_all_processes(tiny, tmp_path):
+    experiment.write_config(tiny("trainer.max_steps=5000", "trainer.val_every=50"), tmp_path)
+    command = [*CLI, "fit", str(tmp_path / "config.yaml"), "trainer.devices=2", "--run-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"seqboat fit --resume {tmp_path}" in errors

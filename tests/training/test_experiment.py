@@ -123,6 +123,13 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tiny, tmp_path):
 
     assert curve("cut") == curve("whole")
 
+    def reported(run):
+        with (tmp_path / run / "metrics.csv").open() as file:
+            rows = [{k for k, v in row.items() if v} | {row["step"]} for row in csv.DictReader(file)]
+        return sorted(map(sorted, rows))
+
+    assert reported("cut") == reported("whole")
+
 
 def test_accumulated_batches_take_the_step_of_their_mean_gradient(tiny, tmp_path):
     config = tiny(
@@ -209,6 +216,8 @@ def test_a_resume_that_cannot_start_loses_nothing(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"trainer.accelerator: gpu with 1 devices is not possible"):
         experiment.resume(tmp_path, ["trainer.accelerator=gpu"])
     assert (tmp_path / "metrics.csv").read_text() == before
+    (tmp_path / "metrics.csv").write_text(before + "0,1")  # a line cut off, as by a full disk
+    assert experiment.resume(tmp_path, ["trainer.max_steps=5"])["steps"] == 5
     (tmp_path / "metrics.csv").unlink()  # a run all the same, by its checkpoints
     with pytest.raises(ConfigError, match="already holds a run"):
         experiment.fit(tiny(), tmp_path)
@@ -218,11 +227,13 @@ def test_a_run_that_was_moved_knows_its_best_score(tiny, tmp_path, recwarn):
     experiment.fit(tiny("trainer.max_steps=4"), tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
     checkpoints = tmp_path / "there" / "checkpoints"
-    (state,) = (s for key, s in read_checkpoint(checkpoints / "last.ckpt")["callbacks"].items() if "BestCheck" in key)
-    best = experiment.BestCheckpoint(checkpoints, filename="best", monitor="val/accuracy", mode="max")
+    states = read_checkpoint(checkpoints / "last.ckpt")["callbacks"]
+    (state,) = (state for key, state in states.items() if "val/accuracy" in key)
+    best = experiment.MovableCheckpoint(checkpoints, filename="best", monitor="val/accuracy", mode="max")
     best.load_state_dict(state)
     assert best.best_model_score == state["best_model_score"]
     assert best.best_k_models == {str(checkpoints / "best.ckpt"): state["best_model_score"]}
+    experiment.resume(tmp_path / "there", ["trainer.max_steps=5"])
     assert not [w for w in recwarn if "dirpath" in str(w.message)]
 
 
