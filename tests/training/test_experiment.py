@@ -3,9 +3,6 @@
 import csv
 import json
 import math
-import os
-import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -253,24 +250,6 @@ def test_torchrun_with_another_number_of_processes_is_refused(tiny, tmp_path, mo
     assert not (tmp_path / "run").exists()
 
 
-class CtrlC(Callback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == self.step:
-            raise KeyboardInterrupt
-
-
-def test_ctrl_c_tells_how_to_go_on(tiny, tmp_path, request):
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))  # Lightning ignores it
-    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet to go on from"):
-        experiment.fit(tiny(), tmp_path / "early", extra=[CtrlC(1)])
-    with pytest.raises(KeyboardInterrupt, match=f"go on .* seqboat fit --resume {tmp_path / 'late'}"):
-        experiment.fit(tiny(), tmp_path / "late", extra=[CtrlC(6)])
-    assert experiment.resume(tmp_path / "late")["steps"] == 8
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_machine_without_a_gpu_says_so_and_leaves_nothing(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"trainer\.accelerator: gpu with 1 devices is not possible on this machine"):
@@ -310,23 +289,3 @@ def test_a_sanity_model_trains_through_the_real_datamodule_and_reports_no_activa
     assert summary["activation_rate_per_layer"] == []
     assert summary["flops_per_token"] is None
     describe(config, 0.5)
-
-
-class Terminate(Callback):
-    """Has the process end as the kernel, Slurm or a user would end it."""
-
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_sigterm_ends_a_run_with_a_status_and_a_hint(tiny, tmp_path, capsys, request):
-    request.addfinalizer(partial(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM)))
-    with pytest.raises(SystemExit) as ended:
-        experiment.fit(tiny("trainer.max_steps=50"), tmp_path, extra=[Terminate()])
-    assert ended.value.code == 128 + signal.SIGTERM
-    assert (
-        f"ended by SIGTERM: go on from the last checkpoint with: seqboat fit --resume {tmp_path}"
-        in capsys.readouterr().err
-    )
-    assert experiment.resume(tmp_path, ["trainer.max_steps=6"])["steps"] == 6
