@@ -10,7 +10,7 @@ ARGS    ?=
 
 BIN     := $(VENV)/bin
 SEQBOAT := $(BIN)/seqboat
-LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev pyproject.toml
+LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-slow test-gpu fit tensorboard ddp notebooks lint format lock bench clean

@@ -25,8 +25,8 @@ from seqboat_lab.sweep.study import counts, open_study, requeue_lost, summary_ro
 REFRESH_SECONDS = 1.0
 
 
-def run_sweep(sweep: SweepConfig, workers: int) -> Path:
-    """Works on the study with `workers` processes until its budget is used up; returns the sweep's directory.
+def run_sweep(sweep: SweepConfig, workers: int) -> None:
+    """Works on the study with `workers` processes until its budget is used up.
 
     Running it again goes on where it ended. Ctrl-C, or SIGTERM, ends the trials under way, queues them again, and
     still writes the report. Raises `UserError` if no trial succeeded.
@@ -36,7 +36,6 @@ def run_sweep(sweep: SweepConfig, workers: int) -> Path:
         _run(sweep, workers)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return sweep.directory
 
 
 def _run(sweep: SweepConfig, workers: int) -> None:

@@ -97,9 +97,8 @@ def fit(
         default_root_dir=run_dir,
     )
     make_run_dir(run_dir, resuming=checkpoint is not None)
-    if is_first_process():
-        write_config(config, run_dir)
     if trainer.is_global_zero:
+        write_config(config, run_dir)
         tensorboard.experiment.add_custom_scalars(custom_scalars(config))
     try:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
@@ -141,7 +140,7 @@ def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
             enable_model_summary=False,
             **fields,
         )
-    except (MisconfigurationException, ValueError) as error:  # the latter from torchrun's and Slurm's environments
+    except MisconfigurationException as error:
         raise ConfigError("trainer.accelerator", f"{settings.accelerator} with {settings.devices} devices is not "
                           f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
 

@@ -162,9 +162,9 @@ def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_
 
 
 def test_a_trial_without_the_objective_fails_and_does_not_end_its_worker(tiny_sweep):
-    sweep = parse_sweep(tiny_sweep(), ["objectives={val/nothing: minimize}", "trials=2", "name=blind"])
-    study = open_study(sweep)
-    Path("blind.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(sweep))))
+    blind = parse_sweep(tiny_sweep(), ["objectives={val/nothing: minimize}", "trials=2", "name=blind"])
+    study = open_study(blind)
+    Path("blind.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(blind))))
     subprocess.run([*CLI, "sweep-worker", "blind.yaml", str(os.getpid())], check=True, timeout=120)
     assert [t.user_attrs["error"] for t in study.trials] == ["the experiment does not report val/nothing"] * 2
 
