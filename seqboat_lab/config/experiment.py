@@ -20,8 +20,8 @@ class OptimConfig:
     lr: float = 4e-3
     """Peak learning rate."""
     ssm_lr: float | None = None
-    """Peak learning rate of an SSM's time scales (A, dt, eigenvalues; EMAs train them like all else); null = a
-    tenth of `lr`, at most 1e-3."""
+    """Peak learning rate of what sets an SSM's time scales, as its reference does (A and dt or the eigenvalues, B of
+    S4, S5 and LRU; EMAs train them like all else); null = a tenth of `lr`, at most 1e-3."""
     beta1: float = 0.9
     """Decay of Adam's first moment."""
     beta2: float = 0.98
@@ -33,18 +33,21 @@ class OptimConfig:
     ssm_weight_decay: float = 0.0
     """Weight decay of the same parameters."""
     decay_everything: bool = False
-    """Also decay norms, biases and SSM parameters, as the authors' code does."""
+    """Decay every parameter by `weight_decay`, as the authors' code does: norms, biases, temperatures and SSMs with
+    their time scales too. False: matrices, embeddings, and C and the skip of S4, S4D, S5 and LRU."""
     clip_norm: float = 1.0
     """Largest gradient norm; 0 switches clipping off."""
     warmup_steps: int = 100
-    """Updates of linear warm-up."""
+    """Updates of warm-up."""
     warmup_init_lr: float = 1e-7
     """Learning rate of the first update."""
+    warmup_power: float = 1.0
+    """The warm-up to `lr`: 1 is linear, 2 quadratic, which stays low for longer (the authors' Path-X)."""
     decay_power: float = 1.0
     """The decay to 0 at the last update: 1 is linear, 2 quadratic."""
 
     def __post_init__(self):
-        for name in ("lr", "eps", "decay_power"):
+        for name in ("lr", "eps", "warmup_power", "decay_power"):
             positive(self, name)
         if self.ssm_lr is not None:
             at_least(self, "ssm_lr", 0)
@@ -53,6 +56,10 @@ class OptimConfig:
         for name in ("beta1", "beta2"):
             fraction(self, name)
             require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+        require(
+            not (self.decay_everything and self.ssm_weight_decay), "ssm_weight_decay", self.ssm_weight_decay,
+            "0 with decay_everything, which decays time scales by weight_decay like all else",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ def extract(base: Tensor, packed: Tensor, index: Tensor) -> Tensor:
 def attention_span(active: Tensor, memory_size: int, bidirectional: bool) -> tuple[Tensor, Tensor]:
     """What active tokens reach: (B, L) bool -> two (n,) float tensors, one value per active token.
 
-    First the span: mean distance, in original positions, between the token and the keys it may read (itself
-    included). Then the fill: how much of its working memory holds a key. O(n) through running sums.
+    First the span, as the authors' code measures it: mean distance, in original positions, between the token and the
+    other keys it may read; 0 if there is none, which their average over tokens (and ours) then leaves out. Then the
+    fill: the share of its working memory's w places (2w, bidirectional) that hold a key. O(n) through running sums.
     """
     packing = pack(active)
     counts = active.sum(1)
@@ -62,6 +63,6 @@ def span_of(
     sums = torch.cat([position.new_zeros(1), position.cumsum(0)])  # sums[i] = before slot i
     behind = position * (slot - low) - (sums[slot] - sums[low])
     ahead = (sums[high + 1] - sums[slot + 1]) - position * (high - slot)
-    keys = (high - low + 1).float()
-    capacity = memory_size * (2 if bidirectional else 1) + 1
-    return (behind + ahead) / keys, keys / capacity
+    others = (high - low).float()
+    capacity = memory_size * (2 if bidirectional else 1)
+    return (behind + ahead) / others.clamp(min=1), others / capacity

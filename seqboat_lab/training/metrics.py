@@ -20,8 +20,8 @@ def activation_rates(activations: list[Activation], padding_mask: Tensor | None)
 
 
 class ActivationMetrics(Metric):
-    """Per layer: activation rate; attention span of the active tokens, mean and 95th percentile; fill of their
-    working memory."""
+    """Per layer: activation rate; attention span (see `attention_span`), mean and 95th percentile over the active
+    tokens that have another key to read; fill of the active tokens' working memory."""
 
     full_state_update = False
 
@@ -60,18 +60,17 @@ class ActivationMetrics(Metric):
             self.active[i] += len(span)
             self.span[i] += span.double().sum()
             self.fill[i] += fill.double().sum()
-            self.histogram[i] += torch.bincount(span_bin(span), minlength=SPAN_BINS)
+            self.histogram[i] += torch.bincount(span_bin(span[span > 0]), minlength=SPAN_BINS)
 
     def compute(self) -> dict[str, Tensor]:
-        """Names as logged (without `val/`); a layer without active tokens has span and fill 0."""
+        """Names as logged (without `val/`); a layer whose tokens read no other has span and fill 0."""
         if not len(self.active):
             return {}
-        queries = self.active.clamp(min=1)
         per_layer = {
             "activation_rate": self.active / self.tokens,
-            "span": self.span / queries,
+            "span": self.span / self.histogram.sum(-1).clamp(min=1),
             "span_p95": torch.stack([span_quantile(counts, 0.95) for counts in self.histogram]),
-            "memory_fill": self.fill / queries,
+            "memory_fill": self.fill / self.active.clamp(min=1),
         }
         values = {f"{name}/layer_{i}": v.float() for name, row in per_layer.items() for i, v in enumerate(row)}
         return {"activation_rate": per_layer["activation_rate"].mean().float(), **values}

@@ -1,4 +1,4 @@
-"""The authors' optimiser: Adam with decoupled weight decay, linear warm-up, polynomial decay to zero."""
+"""The authors' optimiser: Adam with decoupled weight decay, warm-up and decay to zero by powers of the update."""
 
 import torch
 from torch import nn
@@ -10,10 +10,12 @@ from seqboat_lab.nn.ssm import SSM
 
 
 def learning_rate(config: OptimConfig, max_steps: int, step: int) -> float:
-    """Rate of update `step` (the first is 0): from `warmup_init_lr` straight up to `lr` in `warmup_steps`
-    updates, then down to 0 at the last one as ((max_steps - step) / (max_steps - warmup))^decay_power."""
+    """Rate of update `step` (the first is 0): from `warmup_init_lr` up to `lr` in `warmup_steps` updates, as
+    (step / warmup)^warmup_power, then down to 0 at the last one as ((max_steps - step) / (max_steps - warmup))^decay_power.
+    """
     if step < config.warmup_steps:
-        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * step / config.warmup_steps
+        risen = (step / config.warmup_steps) ** config.warmup_power
+        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * risen
     left = max(0, max_steps - step) / (max_steps - config.warmup_steps)
     return config.lr * left**config.decay_power
 
@@ -25,16 +27,20 @@ def ssm_learning_rate(config: OptimConfig) -> float:
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict]:
     """Weights that decay, those that do not, and the time scales of SSMs (`SSM.slow_parameters`) at a rate of
-    their own. Norms, biases, scalars and everything in an SSM stay whole unless `decay_everything`."""
+    their own. Norms, biases, scalars, and of an SSM all but its `decayed_parameters`, stay whole; with
+    `decay_everything` every parameter of the model decays alike."""
     ssms = [module for module in model.modules() if isinstance(module, SSM)]
     in_ssm = {id(p) for ssm in ssms for p in ssm.parameters()}
     is_slow = {id(getattr(ssm, name)) for ssm in ssms for name in ssm.slow_parameters}
+    decays_in_ssm = {id(getattr(ssm, name)) for ssm in ssms for name in ssm.decayed_parameters}
     decayed, whole, slow = [], [], []
     for name, parameter in model.named_parameters():
         is_bias = parameter.dim() < 2 or name.rsplit(".", 1)[-1] in ("gamma", "beta")
-        exempt = (is_bias or id(parameter) in in_ssm) and not config.decay_everything
-        (slow if id(parameter) in is_slow else whole if exempt else decayed).append(parameter)
-    ssm_lr, ssm_decay = ssm_learning_rate(config), config.ssm_weight_decay
+        decays = id(parameter) in decays_in_ssm if id(parameter) in in_ssm else not is_bias
+        group = slow if id(parameter) in is_slow else decayed if decays or config.decay_everything else whole
+        group.append(parameter)
+    ssm_lr = ssm_learning_rate(config)
+    ssm_decay = config.weight_decay if config.decay_everything else config.ssm_weight_decay
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay, "name": "decayed"},
         {"params": whole, "weight_decay": 0.0, "name": "whole"},

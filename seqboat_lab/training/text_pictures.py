@@ -95,6 +95,6 @@ class TextPictures(Callback):
             logger.experiment.add_figure("bits per byte by position", figure, step)
             for i, activation in enumerate(out.activations):
                 span, _ = attention_span(activation.active, module.config.model.memory_size, bidirectional=False)
-                if len(span):
+                if len(span := span[span > 0]):
                     logger.experiment.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
         plt.close(figure)

@@ -5,13 +5,12 @@ from itertools import islice
 import pytest
 
 from seqboat_lab.config import load_experiment
-from seqboat_lab.config.data import DATA_CONFIGS, CorpusConfig
+from seqboat_lab.config.data import CorpusConfig
 from seqboat_lab.config.files import CONFIG_DIR
 from seqboat_lab.data import TASKS
 from seqboat_lab.training.experiment import fit
 
 NAMES = sorted(str(path.relative_to(CONFIG_DIR).with_suffix("")) for path in CONFIG_DIR.rglob("*.yaml"))
-NAMES = [name for name in NAMES if load_experiment(name).task in DATA_CONFIGS and load_experiment(name).task in TASKS]
 SMALL = [name for name in NAMES if name.endswith(("_short", "_tiny"))]
 
 # layers, d, h, z, w, function, norm, pre-norm, position, absolute, temperature scale, truncation, classifier, dropout,
@@ -58,7 +57,14 @@ def test_a_recipe_has_the_authors_numbers(name):
         o.lr, o.weight_decay, c.data.batch_size, c.trainer.max_steps, o.warmup_steps,
     ) == RECIPES[name]  # fmt: skip
     assert (m.ssm.kernel, m.ssm.state_size, o.beta1, o.beta2, o.clip_norm) == ("ema", 16, 0.9, 0.98, 1.0)
-    assert o.decay_power == (2.0 if name == "lra/pathx" else 1.0)
+    assert (o.warmup_power, o.decay_power) == (2.0 if name == "lra/pathx" else 1.0, 1.0)
+    assert (o.decay_everything, o.warmup_init_lr, o.eps) == (True, 1e-7, 1e-8)
+
+
+def test_the_authors_recipes_and_no_others_decay_everything():
+    assert {name for name in NAMES if load_experiment(name).optim.decay_everything} == {*NAMES} - {*SMALL}
+    for name in SMALL:
+        assert "Unlike the authors" in (CONFIG_DIR / f"{name}.yaml").read_text()
 
 
 def test_enwik8_has_the_authors_numbers():

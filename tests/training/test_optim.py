@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqboat_lab.config import ModelConfig, OptimConfig
+from seqboat_lab.config import ConfigError, ModelConfig, OptimConfig, load_experiment
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn import Classifier
 from seqboat_lab.training.optim import learning_rate, make_optimizer, parameter_groups, ssm_learning_rate
@@ -13,6 +13,14 @@ def test_schedule_passes_through_the_authors_points():
     c = OptimConfig(lr=4e-3, warmup_steps=27_000)
     rate = [learning_rate(c, 90_000, step) for step in (0, 13_500, 27_000, 58_500, 90_000)]
     assert rate == pytest.approx([1e-7, (4e-3 + 1e-7) / 2, 4e-3, 2e-3, 0.0], rel=1e-9)
+
+
+def test_path_x_warms_up_with_a_power_and_decays_straight():
+    """`--warmup-power 2` of the authors' scheduler: (update / warm-up)^2 up, a straight line down."""
+    for name in ("lra/pathx", "lra/path256"):
+        c = load_experiment(name)
+        rates = [learning_rate(c.optim, c.trainer.max_steps, step) for step in (12_500, 25_000, 75_000, 112_500)]
+        assert rates == pytest.approx([2.5e-3, 1e-2, 5.0e-3, 1.25e-3], rel=1e-4)
 
 
 def test_schedule_may_decay_with_a_power():
@@ -60,9 +68,23 @@ def test_norms_biases_scalars_and_the_ssm_do_not_decay():
     assert decayed | set().union(*rest) == set(names.values())
 
 
-def test_everything_decays_when_asked():
-    groups = parameter_groups(classifier(), OptimConfig(decay_everything=True, weight_decay=0.3))
-    assert {g["weight_decay"] for g in groups} == {0.3}
+@pytest.mark.parametrize("kernel", SSM_CONFIGS)
+def test_one_step_without_gradient_shrinks_every_parameter_when_everything_decays(kernel):
+    model = ssm_model(kernel)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    config = OptimConfig(lr=0.1, ssm_lr=0.02, warmup_steps=0, weight_decay=0.3, decay_everything=True)
+    optimizer, _ = make_optimizer(model, config, max_steps=10)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        lr = 0.02 if name.rsplit(".", 1)[-1] in SLOW[kernel] and ".ssm." in name else 0.1
+        torch.testing.assert_close(parameter, before[name] * (1 - lr * 0.3), rtol=1e-5, atol=1e-7)
+
+
+def test_a_decay_of_time_scales_beside_decay_everything_is_refused():
+    with pytest.raises(ConfigError, match=r"ssm_weight_decay: 0\.1 is not possible here; expected 0 with decay_every"):
+        OptimConfig(decay_everything=True, ssm_weight_decay=0.1)
 
 
 def ssm_model(kernel: str) -> Classifier:
@@ -76,23 +98,30 @@ SLOW = {
     "s4d": {"log_A_real", "A_imag", "log_dt"},
     "s4": {"log_A_real", "A_imag", "P", "B", "log_dt"},
     "s5": {"log_A_real", "A_imag", "log_dt", "B"},
-    "lru": {"log_nu", "log_theta", "log_gamma"},
+    "lru": {"log_nu", "log_theta", "log_gamma", "B"},
 }
+DECAYED = {kernel: set() if "ema" in kernel else {"C", "omega"} for kernel in SLOW}  # C and D of the references
 
 
-@pytest.mark.parametrize("decay_everything", [False, True])
 @pytest.mark.parametrize("kernel", SLOW)
-def test_time_scales_of_ssms_train_slowly_and_never_decay_save_those_of_emas(kernel, decay_everything):
+def test_an_ssms_parameters_train_and_decay_as_in_its_reference(kernel):
     model = ssm_model(kernel)
     names = {id(p): name for name, p in model.named_parameters()}
-    groups = parameter_groups(model, OptimConfig(lr=4e-3, weight_decay=0.1, decay_everything=decay_everything))
-    slow = [group for group in groups if group["name"] == "ssm"]
-    assert {names[id(p)] for group in slow for p in group["params"]} == {
-        f"encoder.layers.{i}.ssm.{name}" for i in range(2) for name in SLOW[kernel]
+    groups = parameter_groups(model, OptimConfig(lr=4e-3, weight_decay=0.1))
+    in_ssm = {group["name"]: {names[id(p)] for p in group["params"] if ".ssm." in names[id(p)]} for group in groups}
+    of_both_layers = {
+        kind: {f"encoder.layers.{i}.ssm.{name}" for i in range(2) for name in expected[kernel]}
+        for kind, expected in (("ssm", SLOW), ("decayed", DECAYED))
     }
-    for group in slow:
-        assert group["lr"] == pytest.approx(4e-4)
-        assert group["weight_decay"] == 0.0
+    assert in_ssm.get("ssm", set()) == of_both_layers["ssm"]
+    assert in_ssm["decayed"] == of_both_layers["decayed"]
+    assert {group["name"]: group["weight_decay"] for group in groups if group["name"] != "ssm"} == {
+        "decayed": 0.1, "whole": 0.0,
+    }  # fmt: skip
+    for group in groups:
+        if group["name"] == "ssm":
+            assert group["lr"] == pytest.approx(4e-4)
+            assert group["weight_decay"] == 0.0
     assert sum(len(group["params"]) for group in groups) == len(names)
 
 

@@ -64,15 +64,18 @@ def test_the_segment_changes_nothing(make_language_model, text, position):
 def test_bits_spans_and_rates_are_those_of_a_loop_over_single_bytes(make_language_model, text):
     model = make_language_model()
     w, layers = model.encoder.config.memory_size, len(model.encoder.layers)
-    state, bits, spans, active = model.init_state(1), [], [[] for _ in range(layers)], [[] for _ in range(layers)]
+    state, bits = model.init_state(1), []
+    spans, fills, active = ([[] for _ in range(layers)] for _ in range(3))
     with torch.no_grad():
         for t in range(len(text) - 1):
             logits, decisions, state = model.step(torch.tensor([int(text[t])]), state)
             bits.append(-torch.log_softmax(logits[0].double(), 0)[int(text[t + 1])].item() / math.log(2))
             for i, decision in enumerate(decisions):
                 if decision.active:
-                    reached = [*active[i][-w:], t]
-                    spans[i].append(np.mean([t - p for p in reached]))
+                    reached = active[i][-w:]
+                    fills[i].append(len(reached) / w)
+                    if reached:
+                        spans[i].append(np.mean([t - p for p in reached]))
                     active[i].append(t)
     result = stream(model, text, segment=64)
     assert result.bpc == pytest.approx(np.mean(bits), abs=1e-5)
@@ -81,6 +84,7 @@ def test_bits_spans_and_rates_are_those_of_a_loop_over_single_bytes(make_languag
     for i in range(layers):
         assert result.activation[f"activation_rate/layer_{i}"] == pytest.approx(len(active[i]) / len(bits))
         assert result.activation[f"span/layer_{i}"] == pytest.approx(np.mean(spans[i]), rel=1e-5)
+        assert result.activation[f"memory_fill/layer_{i}"] == pytest.approx(np.mean(fills[i]), rel=1e-5)
         p95 = np.quantile(spans[i], 0.95, method="inverted_cdf")
         assert result.activation[f"span_p95/layer_{i}"] == pytest.approx(p95, rel=0.02, abs=0.05)
 

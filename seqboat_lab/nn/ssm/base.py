@@ -26,13 +26,22 @@ class SSM(nn.Module, ABC):
     """
 
     slow_parameters: ClassVar[tuple[str, ...]] = ()
-    """The parameters that set the modes' time scales: they train with `optim.ssm_lr` and never decay."""
+    """The parameters that set the modes' time scales: they train with `optim.ssm_lr` and decay by
+    `optim.ssm_weight_decay`, which is 0 unless set."""
+    decayed_parameters: ClassVar[tuple[str, ...]] = ()
+    """The parameters that decay like the network's own weights, as in the kernel's reference code (C and the skip D);
+    all others stay whole unless `optim.decay_everything`."""
 
     def __init__(self, d_model: int, bidirectional: bool):
         super().__init__()
         self.bidirectional = bidirectional
         self.omega = nn.Parameter(torch.empty(d_model))
-        nn.init.trunc_normal_(self.omega)
+        self.init_skip(self.omega)
+
+    @staticmethod
+    def init_skip(omega: Tensor) -> None:
+        """Where the skip starts, in place: normal(0, 1), as D does in the references of S4, S4D, S5 and LRU."""
+        nn.init.normal_(omega)
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: Any = None, need_state: bool = False

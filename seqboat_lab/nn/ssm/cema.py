@@ -21,6 +21,8 @@ class CEMA(EMA):
     def __init__(self, config: CEMAConfig, d_model: int, bidirectional: bool):
         super().__init__(config, d_model, bidirectional)
         self.gamma_imag = nn.Parameter(torch.zeros_like(self.gamma))
+        for parameter, std in ((self.delta, 0.2), (self.alpha, 0.2), (self.gamma, 1.0)):  # not truncated, as EMA's are
+            nn.init.normal_(parameter, std=std)
         # base angles spread from 1/d to 1 on a logarithmic scale, in random order, as in the authors' code
         spread = torch.exp(-math.log(d_model) / d_model * torch.arange(1, d_model + 1)).clamp(max=0.999)
         shuffled = torch.cat([spread[torch.randperm(d_model)] for _ in range(self.directions)])
@@ -34,6 +36,10 @@ class CEMA(EMA):
         p = torch.sigmoid(self.delta)
         imaginary = self.by_direction(p * self.beta * self.gamma_imag * N**-0.5)
         return torch.complex(log_radius, angle), torch.complex(weight, imaginary)
+
+    @staticmethod
+    def init_skip(omega: Tensor) -> None:
+        nn.init.trunc_normal_(omega, std=0.25, a=-1.0, b=1.0)
 
     @staticmethod
     def flops(config: CEMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:

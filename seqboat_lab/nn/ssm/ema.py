@@ -31,5 +31,9 @@ class EMA(DiagonalSSM):
         return self.by_direction(log_q), self.by_direction(weight)
 
     @staticmethod
+    def init_skip(omega: Tensor) -> None:
+        nn.init.trunc_normal_(omega)
+
+    @staticmethod
     def flops(config: EMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:
         return scan_flops(d_model, config.state_size, bidirectional, length, config.truncation)

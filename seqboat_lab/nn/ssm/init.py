@@ -50,6 +50,12 @@ def complex_normal(*shape: int, std: float = 1.0) -> Tensor:
     return torch.randn(*shape, 2) * (std * 0.5**0.5)
 
 
+def lecun_normal(*shape: int, fan_in: int) -> Tensor:
+    """Normal numbers of variance 1 / fan_in, cut at two of the uncut standard deviations (flax's `lecun_normal`)."""
+    std = fan_in**-0.5 / 0.8796256610342398  # of a standard normal cut at 2
+    return torch.nn.init.trunc_normal_(torch.empty(shape), std=std, a=-2 * std, b=2 * std)
+
+
 def as_pairs(z: Tensor, *repeat: int) -> Tensor:
     """A complex tensor as float32 (*repeat, *shape, 2), copied `repeat` times."""
     pairs = torch.view_as_real(z.resolve_conj()).float()

@@ -16,7 +16,8 @@ class LRU(MIMODiagonalSSM):
     Parameters, for R directions: log_nu, log_theta, log_gamma (R, P), B (R, P, d, 2), C (R, d, P, 2).
     """
 
-    slow_parameters = ("log_nu", "log_theta", "log_gamma")
+    slow_parameters = ("log_nu", "log_theta", "log_gamma", "B")  # B with them, as in minimal-LRU
+    decayed_parameters = ("C", "omega")
 
     def __init__(self, config: LRUConfig, d_model: int, bidirectional: bool):
         super().__init__(d_model, bidirectional)

@@ -56,6 +56,7 @@ class S4(SSM):
     """
 
     slow_parameters = ("log_A_real", "A_imag", "P", "B", "log_dt")
+    decayed_parameters = ("C", "omega")
 
     def __init__(self, config: S4Config, d_model: int, bidirectional: bool):
         super().__init__(d_model, bidirectional)

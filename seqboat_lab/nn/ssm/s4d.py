@@ -18,6 +18,7 @@ class S4D(DiagonalSSM):
     """
 
     slow_parameters = ("log_A_real", "A_imag", "log_dt")
+    decayed_parameters = ("C", "omega")
 
     def __init__(self, config: S4DConfig, d_model: int, bidirectional: bool):
         super().__init__(d_model, bidirectional, config.truncation)

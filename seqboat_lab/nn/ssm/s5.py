@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from seqboat_lab.config.ssm import S5Config
-from seqboat_lab.nn.ssm.init import as_pairs, hippo_nplr, log_uniform
+from seqboat_lab.nn.ssm.init import as_pairs, hippo_nplr, lecun_normal, log_uniform
 from seqboat_lab.nn.ssm.mimo import MIMODiagonalSSM
 
 
@@ -16,6 +16,7 @@ class S5(MIMODiagonalSSM):
     """
 
     slow_parameters = ("log_A_real", "A_imag", "log_dt", "B")
+    decayed_parameters = ("C", "omega")
 
     def __init__(self, config: S5Config, d_model: int, bidirectional: bool):
         super().__init__(d_model, bidirectional)
@@ -24,11 +25,11 @@ class S5(MIMODiagonalSSM):
         V = legs.V.to(torch.cfloat)  # (P/J, P/2J)
         eigenvalues = legs.eigenvalues.repeat(J)
         self.log_A_real = nn.Parameter(as_pairs(eigenvalues, R)[..., 0].neg().log())
-        self.A_imag = nn.Parameter(as_pairs(eigenvalues, R)[..., 1])
+        self.A_imag = nn.Parameter(as_pairs(eigenvalues, R)[..., 1].clone())  # dense: fused optimisers ignore strides
         self.log_dt = nn.Parameter(log_uniform((R, P // 2), config.dt_min, config.dt_max))
-        B = torch.randn(R, J, P // J, d_model) * d_model**-0.5
+        B = lecun_normal(R, J, P // J, d_model, fan_in=P)  # the reference's shape (P, d) makes P the fan-in
         self.B = nn.Parameter(torch.view_as_real((V.mH @ B.to(V.dtype)).flatten(1, 2)).contiguous())
-        C = torch.randn(R, d_model, J, P // J, 2) * P**-0.5
+        C = lecun_normal(R, d_model, J, P // J, 2, fan_in=P)
         self.C = nn.Parameter(torch.view_as_real((torch.view_as_complex(C) @ V).flatten(2)).contiguous())
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,6 +79,51 @@ def test_cema_spreads_its_base_angles_over_the_channels():
     assert not ssm.gamma_imag.any()
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kernel", SSM_CONFIGS)
+def test_parameters_are_dense(kernel, bidirectional):
+    """torch's fused AdamW walks a parameter's memory whatever its strides: a view would be trained wrongly."""
+    ssm = make_ssm(SSM_CONFIGS[kernel](state_size=4), 6, bidirectional)
+    assert all(parameter.is_contiguous() for parameter in ssm.parameters())
+
+
+def spread(parameter: torch.Tensor) -> float:
+    """Root mean square of a parameter whose mean is 0."""
+    return float(parameter.detach().square().mean().sqrt())
+
+
+SKIP_STD = {"s4d": 1.0, "s4": 1.0, "s5": 1.0, "lru": 1.0, "cema": 0.25, "ema": 0.880}  # ema: normal cut at 2 std
+
+
+@pytest.mark.parametrize("kernel", SSM_CONFIGS)
+def test_skips_start_as_in_the_references(kernel):
+    torch.manual_seed(0)
+    omega = make_ssm(SSM_CONFIGS[kernel](state_size=2), 20_000, bidirectional=False).omega.detach()
+    assert spread(omega) == pytest.approx(SKIP_STD[kernel], rel=0.03)
+    assert float(omega.abs().max()) > (0.5 if kernel == "cema" else 1.9)  # cut at 4 std, at 2, or nowhere
+    if kernel in ("s4d", "s4", "s5", "lru"):
+        assert float(omega.abs().max()) > 3  # of a normal number, P(|x| > 3) = 0.0027
+
+
+def test_cema_starts_as_megalodon_does():
+    torch.manual_seed(0)
+    ssm = make_ssm(CEMAConfig(state_size=16), 2_000, bidirectional=False)
+    for parameter, std in ((ssm.alpha, 0.2), (ssm.delta, 0.2), (ssm.gamma, 1.0)):
+        assert spread(parameter) == pytest.approx(std, rel=0.02)
+        assert float(parameter.abs().max()) > 3 * std  # not truncated
+    assert float(ssm.omega.abs().max()) <= 1.0
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_s5_draws_b_and_c_by_lecuns_rule_with_the_state_as_fan_in(blocks):
+    torch.manual_seed(0)
+    d, P = 256, 64
+    ssm = make_ssm(S5Config(state_size=P, blocks=blocks), d, bidirectional=True)
+    power = {name: float(getattr(ssm, name).detach().square().sum(-1).mean()) for name in ("B", "C")}
+    assert power["B"] == pytest.approx(1 / P, rel=0.03)  # 0.0155 measured of the reference
+    assert power["C"] == pytest.approx(2 / P, rel=0.03)  # real and imaginary parts of variance 1/P each
+
+
 @pytest.mark.parametrize("prenorm", [False, True])
 @pytest.mark.parametrize("kernel", SSM_CONFIGS)
 def test_64_layers_over_16384_tokens_stay_finite(kernel, prenorm):
