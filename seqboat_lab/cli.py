@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
     sub.add_argument("--dictionary", type=Path, help="the authors' dict.txt (default: the one beside the checkpoint)")
+    sub.add_argument("--symbol", action="append", default=[], metavar="OURS=THEIRS",
+                     help="what the dictionary calls one of our tokens, e.g. ']=X' (may be repeated)")  # fmt: skip
     sub.add_argument("--run-dir", type=Path, help="where the run goes (default: runs/official/<task>)")
 
     data = commands.add_parser("data", help="prepare data sets and see which are there")
@@ -223,11 +225,18 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _import_official(options: argparse.Namespace) -> None:
-    from seqboat_lab.training.import_official import import_official
+    from seqboat_lab.training.import_official import DIFFERENCES, import_official
 
+    symbols = {}
+    for pair in options.symbol:
+        ours, _, theirs = pair.partition("=")
+        if not (ours and theirs):
+            raise ConfigError("--symbol", f"{pair!r} is not possible here; expected OURS=THEIRS, such as ']=X'")
+        symbols[ours] = theirs
     run_dir = options.run_dir or Path("runs") / "official" / options.task
-    import_official(options.checkpoint, options.task, run_dir, options.dictionary)
+    import_official(options.checkpoint, options.task, run_dir, options.dictionary, symbols)
     print(f"wrote {run_dir}; evaluate it with: seqboat evaluate {run_dir}")
+    print("\n".join(f"unlike the authors' code: {difference}" for difference in DIFFERENCES))
 
 
 def _prepare(options: argparse.Namespace) -> None:

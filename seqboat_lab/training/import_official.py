@@ -1,6 +1,6 @@
 """A run directory of ours from a checkpoint of the authors' training code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,20 +18,29 @@ from seqboat_lab.training.results import write_config
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """Rows of an embedding that every fairseq dictionary starts with."""
+DIFFERENCES = (
+    "the working memory counts activated tokens in every row; the authors' code counts all tokens of a whole batch "
+    "as soon as one of its rows is fully active",
+    "our sequences have no end marker </s>, which theirs of text and ListOps end in",
+)
+"""Where a model that was imported may differ from the authors' own output (docs/official.md says more)."""
 
 
-def import_official(path: Path, task: str, run_dir: Path, dictionary: Path | None = None) -> ExperimentConfig:
+def import_official(
+    path: Path, task: str, run_dir: Path, dictionary: Path | None = None, symbols: Mapping[str, str] | None = None
+) -> ExperimentConfig:
     """Writes `run_dir`: config.yaml (the task's recipe with the checkpoint's model) and checkpoints/best.ckpt.
 
-    Sequences of the authors' text tasks end in an extra </s> token, which ours do not have: a sequence that ends
-    differently gives a slightly different output.
+    Outputs equal the authors' but for `DIFFERENCES`.
 
     Args:
         task: a recipe under configs/ whose task and data the model belongs to: listops, text, pathx, ...
         dictionary: the authors' `dict.txt`, which says what token each embedding row stands for; by default the
             one beside the checkpoint. Without any, the rows must already be in our order.
+        symbols: our token -> what the dictionary calls it, where the names differ.
 
-    Raises `ConfigError`: the file is not such a checkpoint, or its model does not belong to the task.
+    Raises `ConfigError`: the file is not such a checkpoint, its model does not belong to the task, or a token of the
+    task is not in the dictionary. A byte that the dictionary lacks never occurred in the authors' data: it gets <unk>.
     """
     try:
         official = read_official_checkpoint(path)
@@ -43,7 +52,7 @@ def import_official(path: Path, task: str, run_dir: Path, dictionary: Path | Non
     if official.head != datamodule.spec.head:
         raise ConfigError(str(path), f"holds a {official.head}, but {task} needs a {datamodule.spec.head}")
     beside = path.parent / "dict.txt"
-    state = _fit_task(official, datamodule, dictionary or (beside if beside.is_file() else None), path)
+    state = _fit_task(official, datamodule, dictionary or (beside if beside.is_file() else None), path, symbols or {})
 
     module = make_module(config, datamodule)
     module.model.load_state_dict(state)
@@ -62,7 +71,11 @@ def import_official(path: Path, task: str, run_dir: Path, dictionary: Path | Non
 
 
 def _fit_task(
-    official: OfficialModel, datamodule: TaskDataModule, dictionary: Path | None, path: Path
+    official: OfficialModel,
+    datamodule: TaskDataModule,
+    dictionary: Path | None,
+    path: Path,
+    renamed: Mapping[str, str],
 ) -> dict[str, Tensor]:
     """The weights with their embedding in the order of the task's ids."""
     spec, state = datamodule.spec, dict(official.state_dict)
@@ -73,6 +86,8 @@ def _fit_task(
     if (spec.vocab_size is None) != (rows.dim() == 1):
         ours, theirs = ("real numbers", "tokens") if spec.vocab_size is None else ("tokens", "real numbers")
         raise ConfigError(str(path), f"reads {theirs}, but the task gives {ours}")
+    if renamed and (dictionary is None or spec.vocab_size is None):
+        raise ConfigError("--symbol", f"{next(iter(renamed))!r} has no use here: no dictionary is read; give one")
     if spec.vocab_size is None or (dictionary is None and len(rows) == spec.vocab_size):
         return state
     if dictionary is None:
@@ -82,11 +97,29 @@ def _fit_task(
     if len(symbols) > len(rows):
         raise ConfigError(str(dictionary), f"has {len(symbols)} symbols, but the checkpoint has {len(rows)} rows")
     row_of = {symbol: row for row, symbol in enumerate(symbols)}
-    unknown = SPECIAL.index("<unk>")  # for bytes that never occurred in the authors' data
-    picked = [row_of.get(symbol, unknown) for symbol in _our_symbols(spec.vocab_size, symbols)]
-    if max(picked) <= unknown:
+    called = _our_tokens(spec.vocab_size, symbols)
+    for ours, theirs in renamed.items():
+        if ours not in called or theirs not in row_of:
+            whose, name, known = (
+                ("the task", ours, called) if ours not in called else ("the dictionary", theirs, row_of)
+            )
+            raise ConfigError("--symbol", f"{whose} has no token {name!r}; it has {_listed(known)}")
+        called[ours] = theirs
+    lacking = [ours for ours, theirs in called.items() if theirs not in row_of]
+    if len(lacking) >= len(called) - 1:  # all but padding
         raise ConfigError(str(dictionary), f"names none of the task's tokens; it starts {symbols[4:8]}")
+    if lacking and spec.vocab_size == len(VOCABULARY):
+        spare = [symbol for symbol in symbols[len(SPECIAL) :] if symbol not in called.values()]
+        problem = f"has no {lacking[0]!r}, which the task reads; its names that the task has not are {_listed(spare)}"
+        raise ConfigError(str(dictionary), f"{problem}: say which one it is, as in --symbol '{lacking[0]}=X'")
+    unknown = SPECIAL.index("<unk>")  # for bytes that never occurred in the authors' data
+    picked = [row_of.get(theirs, unknown) for theirs in called.values()]
     return {**state, "embedding.weight": rows[torch.tensor(picked)]}
+
+
+def _listed(names: Iterable[str], most: int = 40) -> str:
+    names = list(names)
+    return " ".join(map(repr, names[:most])) + (" ..." if len(names) > most else "") if names else "none"
 
 
 def _read_dictionary(path: Path) -> list[str]:
@@ -98,11 +131,16 @@ def _read_dictionary(path: Path) -> list[str]:
     return [*SPECIAL, *(line.rsplit(" ", 1)[0] for line in lines if line)]
 
 
-def _our_symbols(vocab_size: int, theirs: Sequence[str]) -> list[str]:
-    """What our ids are called in a dictionary: ListOps' tokens; bytes as numbers or as characters, with padding
-    before them (257 ids) or without (256, language models)."""
+def _our_tokens(vocab_size: int, theirs: Sequence[str]) -> dict[str, str]:
+    """Our tokens in the order of their ids, each with its name in a dictionary: ListOps' tokens; bytes as numbers or
+    as characters, with padding before them (257 ids) or without (256, language models)."""
     if vocab_size == len(VOCABULARY):
-        return ["<pad>", *VOCABULARY[1:]]
+        return {token: token for token in VOCABULARY}
     numeric = sum(symbol.isdigit() and len(symbol) > 1 for symbol in theirs) > 10
-    bytes_ = [str(byte) if numeric else chr(byte) for byte in range(256)]
-    return ["<pad>", *bytes_] if vocab_size == 257 else bytes_
+    bytes_ = {chr(byte): str(byte) if numeric else chr(byte) for byte in range(256)}
+    if vocab_size == 257:
+        return {"<pad>": "<pad>", **bytes_}
+    # the usual preparation of language models writes a newline as the end of a line, which fairseq reads as </s>, and
+    # where it keeps characters, a space as _
+    newline = {} if bytes_["\n"] in theirs else {"\n": "</s>"}
+    return bytes_ | newline | ({} if numeric or " " in theirs else {" ": "_"})

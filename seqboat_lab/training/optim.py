@@ -11,8 +11,7 @@ from seqboat_lab.nn.ssm import SSM
 
 def learning_rate(config: OptimConfig, max_steps: int, step: int) -> float:
     """Rate of update `step` (the first is 0): from `warmup_init_lr` up to `lr` in `warmup_steps` updates, as
-    (step / warmup)^warmup_power, then down to 0 at the last one as ((max_steps - step) / (max_steps - warmup))^decay_power.
-    """
+    (step / warmup)^warmup_power, then down to 0 at the last one, as the share of updates that are left ^decay_power."""
     if step < config.warmup_steps:
         risen = (step / config.warmup_steps) ** config.warmup_power
         return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * risen

@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 
+from seqboat_lab.cli import main
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.data.listops import VOCABULARY
 from seqboat_lab.nn.official_checkpoint import read_official_checkpoint
@@ -17,6 +18,7 @@ from tests.nn.official_files import (
     language_model_weights,
     write_checkpoint,
 )
+from tests.nn.test_official_checkpoint import encode
 
 THEIR_ORDER = (*reversed(VOCABULARY[1:]), "madeupword0000")
 
@@ -82,6 +84,67 @@ def test_a_language_models_rows_follow_the_bytes(tmp_path):
     ours = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")["state_dict"]["model.embedding.weight"]
     assert torch.equal(ours[10:], rows[4:].flip(0))
     assert torch.equal(ours[:10], rows[3].expand(10, -1))  # <unk>
+
+
+def imported_model(run_dir):
+    """The model of an imported run, in evaluation mode."""
+    config = load_experiment(run_dir / "config.yaml", ["trainer.devices=1"])
+    module = make_module(config, make_datamodule(config))
+    module.load_state_dict(read_checkpoint(run_dir / "checkpoints" / "best.ckpt")["state_dict"])
+    return module.model.eval()
+
+
+@torch.no_grad()
+def test_logits_around_a_newline_are_those_of_the_source_weights(tmp_path, capsys):
+    """The authors' preparation of enwik8 writes bytes as numbers and a newline as a line break, which is </s>."""
+    torch.manual_seed(0)
+    known = [byte for byte in range(256) if byte != 10]
+    (tmp_path / "dict.txt").write_text("".join(f"{byte} 1\n" for byte in reversed(known)))
+    weights = language_model_weights(4 + len(known), LM_ARGS)
+    checkpoint = write_checkpoint(tmp_path / "lm.pt", LM_ARGS, weights)
+    assert main(["import-official", str(checkpoint), "--task", "enwik8", "--run-dir", str(tmp_path / "run")]) == 0
+    assert "unlike the authors' code: the working memory counts activated tokens" in capsys.readouterr().out
+    text = b"== Head ==\n\nTwo lines\nand more\n"
+    row_of = {byte: 4 + place for place, byte in enumerate(reversed(known))} | {10: 2}
+    rows = [row_of[byte] for byte in text]
+    embedding = weights["decoder.embed_tokens.weight"]
+    hidden = encode(embedding[rows][None] * 8**0.5, LM_ARGS, weights, "decoder.layers")
+    expected = torch.nn.functional.layer_norm(hidden, (8,)) @ embedding.T  # in their order of rows
+    ours = imported_model(tmp_path / "run")(torch.tensor([list(text)])).logits
+    assert 10 in text
+    torch.testing.assert_close(ours, expected[..., [row_of[byte] for byte in range(256)]], rtol=1e-4, atol=1e-5)
+
+
+def test_in_a_dictionary_of_characters_a_space_is_an_underscore(tmp_path):
+    (tmp_path / "dict.txt").write_text("".join(f"{letter} 1\n" for letter in "_abcdefghijklmnopqrstuvwxyz"))
+    weights = language_model_weights(4 + 27, LM_ARGS)
+    import_official(write_checkpoint(tmp_path / "lm.pt", LM_ARGS, weights), "text8", tmp_path / "run")
+    ours = imported_model(tmp_path / "run").embedding.weight
+    assert torch.equal(ours[ord(" ")], weights["decoder.embed_tokens.weight"][4])
+    assert torch.equal(ours[ord("z")], weights["decoder.embed_tokens.weight"][30])
+
+
+def test_a_token_that_the_dictionary_calls_otherwise_is_named_and_can_be_said(checkpoint, tmp_path, capsys):
+    theirs = ["X" if symbol == "]" else symbol for symbol in THEIR_ORDER]
+    (tmp_path / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in theirs))
+    command = ["import-official", str(checkpoint), "--task", "listops", "--run-dir", str(tmp_path / "run")]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "dict.txt: has no ']', which the task reads; its names that the task has not are 'X' 'madeupword0000': "
+        "say which one it is, as in --symbol ']=X'"
+    )
+    assert not (tmp_path / "run").exists()
+    assert main([*command, "--symbol", "]=Y"]) == 2
+    assert "--symbol: the dictionary has no token 'Y'; it has '<s>'" in capsys.readouterr().err
+    assert main([*command, "--symbol", "}=X"]) == 2
+    assert "--symbol: the task has no token '}'; it has '<pad>' '0'" in capsys.readouterr().err
+    assert main([*command, "--symbol", "]"]) == 2
+    assert "expected OURS=THEIRS" in capsys.readouterr().err
+    assert main([*command, "--symbol", "]=X"]) == 0
+    rows = read_official_checkpoint(checkpoint).state_dict["embedding.weight"]
+    ours = imported_model(tmp_path / "run").embedding.weight
+    assert torch.equal(ours[VOCABULARY.index("]")], rows[4 + theirs.index("X")])
 
 
 def refused(path, task, run_dir, message):
