@@ -99,11 +99,9 @@ def _fit_task(
     row_of = {symbol: row for row, symbol in enumerate(symbols)}
     called = _our_tokens(spec.vocab_size, symbols)
     for ours, theirs in renamed.items():
-        if ours not in called or theirs not in row_of:
-            whose, name, known = (
-                ("the task", ours, called) if ours not in called else ("the dictionary", theirs, row_of)
-            )
-            raise ConfigError("--symbol", f"{whose} has no token {name!r}; it has {_listed(known)}")
+        for whose, name, known in (("the task", ours, called), ("the dictionary", theirs, row_of)):
+            if name not in known:
+                raise ConfigError("--symbol", f"{whose} has no token {name!r}; it has {_listed(known)}")
         called[ours] = theirs
     lacking = [ours for ours, theirs in called.items() if theirs not in row_of]
     if len(lacking) >= len(called) - 1:  # all but padding
