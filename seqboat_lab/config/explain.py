@@ -1,0 +1,61 @@
+"""Every field of the schema with its docstring, read from the dataclasses themselves."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+
+class Field(NamedTuple):
+    """One field of a configuration."""
+
+    key: str
+    """Full dotted name."""
+    value: Any
+    kind: str
+    """What may stand there, in words."""
+    doc: str
+
+
+def explain(config: Any, prefix: str = "") -> Iterator[Field]:
+    """All fields of a config and its sections, in the order of their definition."""
+    hints, docs = get_type_hints(type(config)), field_docs(type(config))
+    for spec in dataclasses.fields(config):
+        value, key = getattr(config, spec.name), prefix + spec.name
+        if dataclasses.is_dataclass(value):
+            yield from explain(value, f"{key}.")
+        else:
+            yield Field(key, value, kind_of(hints[spec.name]), docs.get(spec.name, ""))
+
+
+@cache
+def field_docs(cls: type) -> Mapping[str, str]:
+    """Field name -> the string that stands below it in the class or one of its bases, as one line."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(tree, ast.ClassDef)
+        for line, below in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(line.target, ast.Name):
+                if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+                    docs[line.target.id] = " ".join(below.value.value.split())
+    return docs
+
+
+def kind_of(hint: Any) -> str:
+    """A type annotation in words: `whole number`, `a, b or c`, ..."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(filter(None, [", ".join(map(str, get_args(hint)[:-1])), str(get_args(hint)[-1])]))
+    if origin is Union or isinstance(hint, type(int | None)):
+        return " or ".join("null" if arg is type(None) else kind_of(arg) for arg in get_args(hint))
+    if origin in (dict, list):
+        return {dict: "mapping", list: "list"}[origin]
+    return {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "any value"}.get(
+        hint, getattr(hint, "__name__", str(hint))
+    )
