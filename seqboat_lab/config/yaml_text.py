@@ -1,4 +1,4 @@
-"""YAML to plain data, whatever the text: a mapping of names to numbers, texts, lists and mappings, or one clear line."""
+"""YAML to plain data, whatever the text: names with numbers, texts, lists and mappings, or one clear line."""
 
 import io
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), f"is not UTF-8 text (byte {error.start:,})") from None
     values = parse_yaml(text, str(path))
-    if not isinstance(values, dict) or None in values.values() and set(values) == {text.strip()}:
+    if not isinstance(values, dict) or values == {text.strip(): None}:  # OmegaConf's reading of a text
         raise ConfigError(str(path), "expected a mapping of fields to values")
     if not values:
         raise ConfigError(str(path), "is empty; expected a mapping of fields to values")
