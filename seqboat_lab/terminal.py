@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from seqboat_lab.config.checks import ConfigError, require, user_path
 
+LONGEST_LINE = 2000
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one line."""
@@ -31,7 +33,8 @@ def check_number(option: str, value: float, low: float, high: float) -> None:
 
 def complain(message: str) -> None:
     """One line on stderr, whatever a user's names hold: line ends and terminal codes are escaped."""
-    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message), file=sys.stderr)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}...", file=sys.stderr)
 
 
 def open_streams() -> None:

@@ -1,7 +1,6 @@
 """The errors a user can cause, and the checks that raise those of a wrong configuration."""
 
 import difflib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -80,10 +79,9 @@ def user_path(text: str, key: str) -> str:
     """
     require(text != "", key, text, "a path")
     require("\0" not in text, key, text, "a path, which has no NUL character")
-    parts = os.fsencode(text).split(b"/") if is_encodable(text) else None
-    require(parts is not None, key, text, "a path that the file system can encode")
-    longest = max(len(part) for part in parts)
-    require(longest <= 255 and len(os.fsencode(text)) < 4096, key, text, "a path whose names have up to 255 bytes each")
+    require(is_utf8(text), key, text, "a path in UTF-8; rename it")
+    size, longest = len(text.encode()), max(len(part.encode()) for part in text.split("/"))
+    require(longest <= 255 and size < 4096, key, text, "a path whose names have up to 255 bytes each, 4,095 in all")
     if not text.startswith("~"):
         return text
     try:
@@ -92,9 +90,10 @@ def user_path(text: str, key: str) -> str:
         raise ConfigError(key, f"{show(text)} names a home directory that is not known here; write it out") from None
 
 
-def is_encodable(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """False for what Python made of a command line's other bytes, which no file or log of ours could hold."""
     try:
-        os.fsencode(text)
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -44,7 +44,7 @@ def find_config(name: str | Path, what: str = "experiment", others: Iterable[str
     """
     given = Path(user_path(str(name), "config")) if str(name) else Path()
     names = [given, Path(f"{given}.yaml")]  # what follows a dot belongs to the name
-    for path in (given, *(folder / name for folder in (Path("configs"), CONFIG_DIR) for name in names)):
+    for path in (given, *(folder / name for folder in (Path("configs"), CONFIG_DIR, Path()) for name in names)):
         if is_file(path):
             return path
     known = [str(p.relative_to(CONFIG_DIR).with_suffix("")) for p in CONFIG_DIR.rglob("*.yaml") if is_file(p)]

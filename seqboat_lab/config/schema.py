@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from seqboat_lab.config.checks import ConfigError, choose, require, show
+from seqboat_lab.config.checks import ConfigError, choose, is_utf8, require, show
 
 
 def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
@@ -48,7 +48,8 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
     fields = fields_of(cls)
     choose(head, head, fields, f"field of {cls.__name__}")
     hint = hints_of(cls)[head]
-    below = values.get(head) or {}
+    below = values.get(head)
+    below = below if isinstance(below, Mapping) else {}
     if "among" in fields[head].metadata:
         hint = choose_class(head, fields[head], below, values)
     if not rest:
@@ -101,6 +102,7 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         with contextlib.suppress(ValueError, OverflowError):
             return float(value)  # YAML 1.1 reads 4e-3 as a string
     if hint is str and isinstance(value, str):
+        require(is_utf8(value), key, value, "text in UTF-8")
         return value
     # a number is not turned back into text: 007 and 1e3 are no longer what was written
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text, in quotes in a YAML file"}
