@@ -6,12 +6,20 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seqboat_lab.config.checks import ConfigError, UserError
+from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, UserError, require, user_path
+from seqboat_lab.terminal import Parser, check_number, complain, give_up_output, is_out_of_memory, open_streams, path
+
+if TYPE_CHECKING:
+    from seqboat_lab.config import ExperimentConfig
+
+MOST_PROCESSES = 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand. Returns the exit status: 0, 2 for a user's error, 130 when interrupted."""
+    open_streams()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]  # may follow options
@@ -22,19 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; a notebook keeps its own way of showing them
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a user needs no line of our source
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
+        complain(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
         return 130
     except BrokenPipeError:  # the reader of a pipe went away, as in `seqboat ... | head`
+        give_up_output()
         return 0
     except UserError as error:
-        print(f"seqboat: {error}", file=sys.stderr)
-        return 2
+        complain(f"seqboat: {error}")
+    except OSError as error:  # a full disk, a directory that is not ours
+        give_up_output()
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        complain(f"seqboat: {where}{error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        complain("seqboat: out of memory; try a smaller data.batch_size, or a larger trainer.accumulate")
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="seqboat", description="Experiments with sparse modular activation.")
+    parser = Parser(prog="seqboat", description="Experiments with sparse modular activation.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run, summary: str | None) -> argparse.ArgumentParser:
@@ -46,21 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("fit", _fit, "train one experiment")
     sub.add_argument("config", nargs="?", help="name under configs/ (lra/listops_short) or a YAML file")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. model.memory_size=64")
-    sub.add_argument("--resume", type=Path, metavar="RUN_DIR", help="continue the run in this directory")
-    sub.add_argument("--run-dir", type=Path, help="where results go (default: runs/<experiment>/<time>)")
+    sub.add_argument("--resume", type=path, metavar="RUN_DIR", help="continue the run in this directory")
+    sub.add_argument("--run-dir", type=path, help="where results go (default: runs/<experiment>/<time>)")
 
     sub = command("evaluate", _evaluate, "measure a finished run on a whole split")
-    sub.add_argument("run_dir", type=Path, help="the run's directory")
+    sub.add_argument("run_dir", type=path, help="the run's directory")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. data.context=7000")
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
     sub = command("generate", _generate, "let a language model write on, byte by byte")
-    sub.add_argument("run_dir", type=Path, help="the run's directory")
+    sub.add_argument("run_dir", type=path, help="the run's directory")
     prompt = sub.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", default="\n", help="what it goes on from (default: a newline)")
-    prompt.add_argument("--prompt-file", type=Path, help="a file to go on from, instead")
+    prompt.add_argument("--prompt-file", type=path, help="a file to go on from, instead")
     sub.add_argument("--bytes", type=int, default=500, help="how many to write (default 500)")
     sub.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest byte (default 0.8)")
     sub.add_argument("--top-p", type=float, default=0.95, help="draw from the likeliest bytes of this mass (0.95)")
@@ -69,37 +88,37 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
     sub = command("sweep", _sweep, "search over experiments, to a Pareto front")
-    sub.add_argument("sweep", type=Path, help="a YAML file such as sweeps/listops_pareto.yaml")
+    sub.add_argument("sweep", type=path, help="a YAML file such as sweeps/listops_pareto.yaml")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
     sub.add_argument("--workers", type=int, default=1, help="processes that run trials at the same time (default 1)")
 
     sub = command("sweep-worker", _sweep_worker, None)
-    sub.add_argument("sweep", type=Path)
+    sub.add_argument("sweep", type=path)
     sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
 
     sub = command("report", _report, "write the report of a sweep again")
-    sub.add_argument("directory", type=Path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
+    sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
 
     sub = command("config", _config, "print an experiment with all its fields")
-    sub.add_argument("config")
+    sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
 
     sub = command("describe", _describe, "parameters and FLOPs of an experiment's model, part by part")
-    sub.add_argument("config")
+    sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
-    sub.add_argument("--rate", type=float, default=0.5, help="activation rate to count for (default 0.5)")
+    sub.add_argument("--rate", type=float, help="activation rate to count for (default 0.5, or the only one possible)")
 
     sub = command("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
     sub.add_argument("--quick", action="store_true", help="a few minutes: short lengths, nothing written")
 
     sub = command("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
-    sub.add_argument("checkpoint", type=Path)
+    sub.add_argument("checkpoint", type=path)
     sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
-    sub.add_argument("--dictionary", type=Path, help="the authors' dict.txt (default: the one beside the checkpoint)")
+    sub.add_argument("--dictionary", type=path, help="the authors' dict.txt (default: the one beside the checkpoint)")
     sub.add_argument("--symbol", action="append", default=[], metavar="OURS=THEIRS",
                      help="what the dictionary calls one of our tokens, e.g. ']=X' (may be repeated)")  # fmt: skip
-    sub.add_argument("--run-dir", type=Path, help="where the run goes (default: runs/official/<task>)")
+    sub.add_argument("--run-dir", type=path, help="where the run goes (default: runs/official/<task>)")
 
     data = commands.add_parser("data", help="prepare data sets and see which are there")
     actions = data.add_subparsers(required=True, metavar="ACTION")
@@ -107,21 +126,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(run=_prepare)
     sub.add_argument("task", help="a task (listops), or an experiment (lra/listops_short) for the data it uses")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the data, e.g. size=128")
-    sub.add_argument("--root", help="directory of all data (default: data)")
-    sub.add_argument("--from", dest="archive", type=Path, help="an official archive that you have already")
+    sub.add_argument("--root", type=path, help="directory of all data (default: data)")
+    sub.add_argument("--from", dest="archive", type=path, help="an official archive that you have already")
     sub.add_argument("--processes", type=int, help="processes for generating and reading (default: all CPUs)")
     sub = actions.add_parser("status", help="what is there and what is missing")
     sub.set_defaults(run=_data_status)
-    sub.add_argument("--root", default="data")
+    sub.add_argument("--root", type=path, default=Path("data"), help="directory of all data (default: data)")
     sub = actions.add_parser("sheet", help="a picture of generated Pathfinder examples of both labels")
     sub.set_defaults(run=_sheet)
-    sub.add_argument("path", type=Path)
+    sub.add_argument("path", type=path)
     sub.add_argument("--size", type=int, default=128, help="pixels (default 128)")
     return parser
 
 
 def _fit(options: argparse.Namespace) -> None:
     from seqboat_lab.config import load_experiment
+    from seqboat_lab.config.files import find_config
 
     if options.resume:
         overrides = [o for o in (options.config, *options.overrides) if o]
@@ -138,7 +158,7 @@ def _fit(options: argparse.Namespace) -> None:
         from seqboat_lab.training import experiment
         from seqboat_lab.training.run_directory import new_run_dir
 
-        run_dir = options.run_dir or new_run_dir(Path(options.config).with_suffix("").name)
+        run_dir = options.run_dir or new_run_dir(find_config(options.config).name.removesuffix(".yaml"))
         summary = experiment.fit(config, run_dir)
     if summary:
         print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
@@ -148,6 +168,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.analysis.metrics_table import print_metrics
     from seqboat_lab.training.evaluation import evaluate
 
+    _check_checkpoint(options.checkpoint)
     values = evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides)
     if values:  # of several processes, the first one tells
         print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)
@@ -158,6 +179,11 @@ def _generate(options: argparse.Namespace) -> None:
     from seqboat_lab.training.evaluation import load_language_model
     from seqboat_lab.training.generate import generate, read_prompt
 
+    _check_checkpoint(options.checkpoint)
+    check_number("--bytes", options.bytes, 0, 10**9)
+    check_number("--temperature", options.temperature, 0, 1e4)
+    require(0 < options.top_p <= 1, "--top-p", options.top_p, "a number above 0, up to 1")
+    check_number("--seed", options.seed, 0, LARGEST_SEED)
     prompt = read_prompt(options.prompt_file) if options.prompt_file else os.fsencode(options.prompt)
     model = load_language_model(options.run_dir, options.checkpoint)
     text = generate(model, prompt, options.bytes, options.temperature, options.top_p, options.seed)
@@ -172,8 +198,7 @@ def _sweep(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.config import load_sweep
     from seqboat_lab.sweep.run import run_sweep
 
-    if options.workers < 1:
-        raise ConfigError("--workers", f"{options.workers} is not possible here; expected at least 1")
+    check_number("--workers", options.workers, 1, MOST_PROCESSES)
     run_sweep(load_sweep(options.sweep, options.overrides), options.workers)
 
 
@@ -194,23 +219,35 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace) -> None:
-    from omegaconf import OmegaConf
+    from seqboat_lab.config.files import to_yaml
 
-    from seqboat_lab.config import load_experiment
-    from seqboat_lab.config.files import to_dict
-
-    print(OmegaConf.to_yaml(OmegaConf.create(to_dict(load_experiment(options.config, options.overrides)))), end="")
+    print(to_yaml(_experiment_or_run(options)), end="")
 
 
 def _describe(options: argparse.Namespace) -> None:
-    from seqboat_lab.config import load_experiment
-
-    config = load_experiment(options.config, options.overrides)
-    if not 0 <= options.rate <= 1:
-        raise ConfigError("--rate", f"{options.rate} is not possible here; expected a number from 0 to 1")
+    config = _experiment_or_run(options)
+    if options.rate is not None:
+        check_number("--rate", options.rate, 0, 1)
     from seqboat_lab.analysis.describe import describe
 
     describe(config, options.rate)
+
+
+def _experiment_or_run(options: argparse.Namespace) -> "ExperimentConfig":
+    """The config of an experiment's name or file, or that of a run's directory."""
+    from seqboat_lab.config import load_experiment
+
+    directory = Path(user_path(options.config, "config"))
+    if not directory.is_dir():
+        return load_experiment(options.config, options.overrides)
+    from seqboat_lab.training.run_directory import run_config
+
+    return run_config(directory, options.overrides)
+
+
+def _check_checkpoint(name: str) -> None:
+    require(name == Path(name).name != "", "--checkpoint", name, "best, last, or another name under checkpoints/")
+    user_path(name, "--checkpoint")
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -244,8 +281,8 @@ def _prepare(options: argparse.Namespace) -> None:
     from seqboat_lab.config.data import DATA_CONFIGS
     from seqboat_lab.config.files import build, find_config, merge
 
-    if options.processes is not None and options.processes < 1:
-        raise ConfigError("--processes", f"{options.processes} is not possible here; expected at least 1")
+    if options.processes is not None:
+        check_number("--processes", options.processes, 1, MOST_PROCESSES)
     overrides = [o.removeprefix("data.") for o in options.overrides]
     if options.root:
         overrides.append(f"root={options.root}")
@@ -265,19 +302,19 @@ def _prepare(options: argparse.Namespace) -> None:
 def _data_status(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text  # of user's text nothing is markup
 
     from seqboat_lab.data.prepare import status
 
     table = Table("task", "variant", "state", "train / val / test, or what to do", "place")
     colours = {"ready": "green", "files only": "yellow", "missing": "dim"}
-    for row in status(options.root):
-        state = f"[{colours[row.state]}]{row.state}[/]"
-        table.add_row(row.task, row.variant, state, row.detail, str(row.place))
+    for row in status(str(options.root)):
+        state = Text(row.state, colours[row.state])
+        table.add_row(row.task, Text(row.variant), state, Text(row.detail), Text(str(row.place)))
     Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
 def _sheet(options: argparse.Namespace) -> None:
-    from seqboat_lab.config.checks import require
     from seqboat_lab.config.data import PATHFINDER_SIZES
     from seqboat_lab.data.pathfinder_sheet import save_sheet
 

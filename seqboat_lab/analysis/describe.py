@@ -3,13 +3,24 @@
 from rich.console import Console
 from rich.table import Table
 
-from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.nn.cost import PARTS, cost_per_token, parameters_by_part
+from seqboat_lab.config import ConfigError, ExperimentConfig
+from seqboat_lab.nn.cost import PARTS, cost_per_token, fixed_rate, parameters_by_part
 from seqboat_lab.training.experiment import make_datamodule, make_module
 
 
-def describe(config: ExperimentConfig, rate: float) -> None:
-    """Prints parameters and forward FLOPs per token of every part of the model at an activation rate."""
+def describe(config: ExperimentConfig, rate: float | None = None) -> None:
+    """Prints parameters and forward FLOPs per token of every part of the model.
+
+    Args:
+        rate: the activation rate to count for; by default that of a configurator which has only one, else one half.
+
+    Raises `ConfigError` for a rate that the configurator cannot have.
+    """
+    fixed = fixed_rate(config.model.configurator)
+    if None not in (rate, fixed) and rate != fixed:
+        kind = config.model.configurator.kind
+        raise ConfigError("--rate", f"{rate} is not possible here; model.configurator {kind} always has {fixed:g}")
+    rate = next(r for r in (rate, fixed, 0.5) if r is not None)
     datamodule = make_datamodule(config)
     model = make_module(config, datamodule).model
     length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
@@ -26,6 +37,10 @@ def describe(config: ExperimentConfig, rate: float) -> None:
         table.add_row(part, f"{parameters[part]:,}", *counted, style="bold" if part == "total" else None)
     console = Console()
     console.print(table)
+    activation = f"activation rate {rate:.0%}" if rates else "no activation"
     console.print(
-        f"forward pass, {length:,} tokens, activation rate {rate:.0%}; other = norms, and a classifier's head"
+        f"forward pass, {length:,} tokens, {activation}; other = norms, and a classifier's embedding and head"
     )
+    unused = sum(p.numel() for p in model.parameters()) - parameters["total"]
+    if unused:
+        console.print(f"not counted: {unused:,} parameters of attention that never runs")

@@ -40,7 +40,7 @@ class Transcript:
         """How many bytes were generated, how fast, and how many of them were active."""
         if self.new < 2:
             return f"{self.new} bytes"
-        rate = (self.new - 1) / self.seconds
+        rate = (self.new - 1) / max(self.seconds, 1e-9)
         return f"{self.new} bytes, {rate:,.0f} bytes/s; active in {self.active / self.new:.0%} of the layers on average"
 
     def _show(self, byte: GeneratedByte) -> None:

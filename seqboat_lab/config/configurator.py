@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, fraction, positive, require
+from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
+
+COLDEST, HOTTEST = 1e-4, 1e4
+"""Temperatures outside are a step function, or a constant: neither passes a gradient."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class TemperedSoftmaxConfig:
     """c: the temperature starts at c * sqrt(d_model); small values decide sharply and early."""
 
     def __post_init__(self):
-        positive(self, "temperature_scale")
+        positive(self, "temperature_scale", COLDEST, HOTTEST)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class GumbelSoftmaxConfig:
     """Training batches until `final_temperature`."""
 
     def __post_init__(self):
-        positive(self, "final_temperature")
+        for name in ("final_temperature", "initial_temperature"):
+            positive(self, name, COLDEST, HOTTEST)
         low, high = self.final_temperature, self.initial_temperature
         require(high >= low, "initial_temperature", high, f"at least final_temperature = {low}")
         at_least(self, "anneal_steps", 1)
@@ -70,7 +74,7 @@ class RandomConfig:
 
     def __post_init__(self):
         fraction(self, "rate")
-        at_least(self, "seed", 0)
+        seed(self)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class EveryKthConfig:
     """Distance between active positions; the activation rate is 1/k."""
 
     def __post_init__(self):
-        at_least(self, "k", 1)
+        at_least(self, "k", 1, 2**24)
 
 
 ConfiguratorConfig = (

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, positive, require
+from seqboat_lab.config.checks import at_least, expand_path, positive, require, seed
+
+LONGEST = 2**24
+"""Tokens of a sequence that a configuration may ask for."""
+MOST_SAMPLES = 10**8
+"""Samples of a split that are made."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,9 @@ class DataConfig:
     """Loader processes; 0 loads in the training process."""
 
     def __post_init__(self):
-        at_least(self, "batch_size", 1)
-        at_least(self, "num_workers", 0)
+        expand_path(self, "root")
+        at_least(self, "batch_size", 1, 2**20)
+        at_least(self, "num_workers", 0, 1024)
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,34 @@ class ListOpsConfig(DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("min_length", "train_size", "val_size", "test_size"):
-            at_least(self, name, 1)
+        for name in ("min_length", "max_length"):
+            at_least(self, name, 1, LONGEST)
+        for name in ("train_size", "val_size", "test_size"):
+            at_least(self, name, 1, MOST_SAMPLES)
         for name in ("max_depth", "max_args"):
-            at_least(self, name, 2)
+            at_least(self, name, 2, 100)
+        seed(self, "generator_seed")
         require(
             self.max_length > self.min_length + 1,
             "max_length",
             self.max_length,
             f"more than min_length + 1 = {self.min_length + 1}, since lengths lie strictly between",
         )
+        require(
+            self.source == "official" or self.longest_tree > self.min_length,
+            "min_length",
+            self.min_length,
+            f"fewer than the {self.longest_tree} tokens of the largest tree of max_depth = {self.max_depth} and "
+            f"max_args = {self.max_args}",
+        )
+
+    @property
+    def longest_tree(self) -> int:
+        """Tokens of the full tree: a digit at `max_depth`, above it operators (2 tokens) with all arguments."""
+        tokens = 1
+        for _ in range(self.max_depth - 1):
+            tokens = 2 + self.max_args * tokens
+        return tokens
 
 
 @dataclass(frozen=True)
@@ -74,7 +98,9 @@ class StandInConfig(DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "synthetic_samples", 4)
+        at_least(self, "synthetic_samples", 4, MOST_SAMPLES)
+        for name in ("generator_seed", "split_seed"):
+            seed(self, name)
 
 
 @dataclass(frozen=True)
@@ -88,7 +114,7 @@ class TextConfig(StandInConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "max_length", 1)
+        at_least(self, "max_length", 1, LONGEST)
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,7 @@ class RetrievalConfig(StandInConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "max_length", 1)
+        at_least(self, "max_length", 1, LONGEST)
 
 
 @dataclass(frozen=True)
@@ -114,7 +140,7 @@ class ImageConfig(StandInConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "size", 4)
+        at_least(self, "size", 4, 1024)
         require(
             self.source == "synthetic" or self.size == 32,
             "size",
@@ -147,7 +173,9 @@ class PathfinderConfig(DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "images", 10)
+        at_least(self, "images", 10, MOST_SAMPLES)
+        for name in ("generator_seed", "split_seed"):
+            seed(self, name)
         require(self.size in PATHFINDER_SIZES, "size", self.size, f"one of {', '.join(map(str, PATHFINDER_SIZES))}")
         require(self.size != 16 or self.source == "generated", "size", self.size, "32 or more for source: official")
 
@@ -164,8 +192,7 @@ class SpeechCommandsConfig(StandInConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "max_length", 1)
-        require(self.max_length <= 16_000, "max_length", self.max_length, "at most 16000 (one second)")
+        at_least(self, "max_length", 1, 16_000)  # one second
 
 
 @dataclass(frozen=True)
@@ -183,7 +210,7 @@ class LanguageConfig(DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, "tokens_per_sample", 1)
+        at_least(self, "tokens_per_sample", 1, LONGEST)
         at_least(self, "context", 0)
         require(
             self.context < self.tokens_per_sample,
@@ -218,8 +245,10 @@ class CorpusConfig(LanguageConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        expand_path(self, "path")
+        require(self.pattern != "", "pattern", self.pattern, "a pattern of file names, such as *.txt")
         for name in ("val_fraction", "test_fraction"):
-            positive(self, name)
+            positive(self, name, 1e-9, 1)
         require(
             self.val_fraction + self.test_fraction < 1,
             "val_fraction",
@@ -255,8 +284,12 @@ class WebTextConfig(LanguageConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.dataset.startswith("~"):
+            expand_path(self, "dataset")
+        for name in ("dataset", "train_split", "held_out_split", "text_column"):
+            require(getattr(self, name) != "", name, getattr(self, name), "a name")
         for name in ("val_bytes", "test_bytes"):
-            at_least(self, name, 2)
+            at_least(self, name, 2, 10**11)
         at_least(self, "shuffle_buffer", 0)
 
 

@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, choose, fraction, positive, require
+from seqboat_lab.config.checks import at_least, choose, fraction, positive, require, seed
 from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
 from seqboat_lab.config.model import ModelConfig
 
 SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
 """What the sanity models can read."""
+
+LARGEST_RATE = 10.0
+"""Adam moves every weight by about the learning rate in each step."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,28 @@ class OptimConfig:
     """The decay to 0 at the last update: 1 is linear, 2 quadratic."""
 
     def __post_init__(self):
-        for name in ("lr", "eps", "warmup_power", "decay_power"):
-            positive(self, name)
-        if self.ssm_lr is not None:
-            at_least(self, "ssm_lr", 0)
-        for name in ("weight_decay", "ssm_weight_decay", "clip_norm", "warmup_steps", "warmup_init_lr"):
-            at_least(self, name, 0)
+        positive(self, "lr", 1e-12, LARGEST_RATE)
+        at_least(self, "ssm_lr", 0, LARGEST_RATE)
+        at_least(self, "warmup_init_lr", 0, LARGEST_RATE)
+        positive(self, "eps", 1e-30, 1)
+        for name in ("warmup_power", "decay_power"):
+            positive(self, name, 0.01, 100)
+        for name in ("weight_decay", "ssm_weight_decay"):
+            at_least(self, name, 0, 1000)
+        at_least(self, "warmup_steps", 0)
+        at_least(self, "clip_norm", 0, 1e6)
+        require(
+            self.clip_norm == 0 or self.clip_norm >= 1e-6, "clip_norm", self.clip_norm, "0 (no clipping) or from 1e-6"
+        )
         for name in ("beta1", "beta2"):
-            fraction(self, name)
-            require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+            fraction(self, name, below_one=True)
+        require(
+            self.warmup_steps == 0 or self.warmup_init_lr <= self.lr, "warmup_init_lr", self.warmup_init_lr,
+            f"at most lr = {self.lr:g}, to which it warms up",
+        )  # fmt: skip
+        for decay, rate in (("weight_decay", "lr"), ("ssm_weight_decay", "ssm_lr")):
+            shrinks = getattr(self, decay) * (getattr(self, rate) or 0)
+            require(shrinks < 1, decay, getattr(self, decay), f"less than 1 / {rate}: a step would turn weights round")
         require(
             not (self.decay_everything and self.ssm_weight_decay), "ssm_weight_decay", self.ssm_weight_decay,
             "0 with decay_everything, which decays time scales by weight_decay like all else",
@@ -90,11 +106,15 @@ class TrainerConfig:
     """Show progress on the terminal."""
 
     def __post_init__(self):
-        for name in ("max_steps", "val_every", "log_every", "accumulate", "devices"):
+        for name in ("max_steps", "val_every", "val_batches", "log_every"):
             at_least(self, name, 1)
-        for name in ("val_batches", "threads"):
-            if getattr(self, name) is not None:
-                at_least(self, name, 1)
+        at_least(self, "accumulate", 1, 2**20)
+        at_least(self, "devices", 1, 4096)
+        at_least(self, "threads", 1, 1024)
+        # a run shorter than the default logs its last step
+        longest = max(self.max_steps, TrainerConfig.log_every)
+        expected = f"at most max_steps = {self.max_steps}, or no training value is ever looked at"
+        require(self.log_every <= longest, "log_every", self.log_every, expected)
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,7 @@ class ExperimentConfig:
 
     def __post_init__(self):
         choose("task", self.task, DATA_CONFIGS, "task")
+        seed(self)
         fit_for = SANITY_TASKS.get(self.model.kind, DATA_CONFIGS)
         expected = f"one for {self.task}; {self.model.kind!r} is for {', '.join(fit_for)}"
         require(self.task in fit_for, "model.kind", self.model.kind, expected)

@@ -7,6 +7,9 @@ from seqboat_lab.config.checks import at_least, fraction, require
 from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, ConfiguratorConfig, TemperedSoftmaxConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
 
+MOST_WEIGHTS = 20 * 10**9
+"""With gradients and Adam's moments 320 GB in float32; every device holds them all."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -59,26 +62,30 @@ class ModelConfig:
     """Dropout on the attention values."""
 
     @property
+    def weights(self) -> int:
+        """Roughly how many the layers have: their matrices."""
+        d, h, z = self.d_model, self.d_hidden, self.d_attention
+        directions = 2 if self.bidirectional else 1
+        ssm = 4 * directions * d * self.ssm.state_size
+        layer = d * (z + 2 * h) + h * d + d * d + 2 * d * (self.ffn_hidden or 0) + ssm + 2 * self.max_positions
+        return self.layers * layer
+
+    @property
     def activating_layers(self) -> int:
         """How many layers decide on attention, and report activation rates."""
         return self.layers if self.kind == "seqboat" else 0
 
     def __post_init__(self):
-        for name in (
-            "layers",
-            "d_model",
-            "d_hidden",
-            "d_attention",
-            "memory_size",
-            "max_positions",
-            "classifier_hidden",
-        ):
-            at_least(self, name, 1)
-        if self.ffn_hidden is not None:
-            at_least(self, "ffn_hidden", 1)
+        at_least(self, "layers", 1, 1024)
+        for name in ("d_model", "d_hidden", "d_attention", "memory_size", "classifier_hidden", "ffn_hidden"):
+            at_least(self, name, 1, 2**16)
+        at_least(self, "max_positions", 1, 2**24)
         for name in ("dropout", "hidden_dropout"):
-            fraction(self, name)
-            require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+            fraction(self, name, below_one=True)
+        require(
+            self.weights <= MOST_WEIGHTS, "d_model", self.d_model,
+            f"a network of at most {MOST_WEIGHTS:,} weights; this one has some {self.weights:,}",
+        )  # fmt: skip
         require(
             self.attention_backend != "sdpa" or self.attention == "softmax",
             "attention_backend",

@@ -1,25 +1,29 @@
 """The state space model's part of a model: one dataclass per kernel, found by name in `SSM_CONFIGS`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require
 
+LARGEST_STATE = 1024
+"""Beyond it HiPPO's eigenvectors take minutes, and a state more memory than attention would."""
+
 
 def _even_state(section: object) -> None:
-    at_least(section, "state_size", 2)
+    at_least(section, "state_size", 2, LARGEST_STATE)
     size = section.state_size
     require(size % 2 == 0, "state_size", size, "an even number, since modes come in conjugate pairs")
 
 
 def _time_scales(section: object) -> None:
-    positive(section, "dt_min")
+    for name in ("dt_min", "dt_max"):
+        positive(section, name, 1e-7, 10)
     require(section.dt_max >= section.dt_min, "dt_max", section.dt_max, f"at least dt_min = {section.dt_min}")
 
 
 def _truncation(section: object) -> None:
-    if section.truncation is not None:
-        at_least(section, "truncation", 1)
+    at_least(section, "truncation", 1, 2**24)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class EMAConfig:
     """Longest lag the kernel sees; null = the whole sequence. Streaming needs null to be exact."""
 
     def __post_init__(self):
-        at_least(self, "state_size", 1)
+        at_least(self, "state_size", 1, LARGEST_STATE)
         _truncation(self)
 
 
@@ -48,7 +52,7 @@ class CEMAConfig:
     """Longest lag the kernel sees; null = the whole sequence. Streaming needs null to be exact."""
 
     def __post_init__(self):
-        at_least(self, "state_size", 1)
+        at_least(self, "state_size", 1, LARGEST_STATE)
         _truncation(self)
 
 
@@ -106,7 +110,7 @@ class S5Config:
     def __post_init__(self):
         _even_state(self)
         _time_scales(self)
-        at_least(self, "blocks", 1)
+        at_least(self, "blocks", 1, LARGEST_STATE // 2)
         size, pairs = self.state_size, 2 * self.blocks
         require(size % pairs == 0, "state_size", size, f"a multiple of 2 * blocks = {pairs}")
 
@@ -126,11 +130,11 @@ class LRUConfig:
     """Largest initial angle; small values start with slow oscillations only."""
 
     def __post_init__(self):
-        at_least(self, "state_size", 1)
+        at_least(self, "state_size", 1, LARGEST_STATE)
         for name in ("r_min", "r_max"):
             fraction(self, name)
         require(self.r_max > self.r_min, "r_max", self.r_max, f"more than r_min = {self.r_min}")
-        positive(self, "max_phase")
+        positive(self, "max_phase", 1e-6, 2 * math.pi)
 
 
 SSMConfig = EMAConfig | CEMAConfig | S4DConfig | S4Config | S5Config | LRUConfig

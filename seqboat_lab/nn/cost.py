@@ -12,6 +12,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from seqboat_lab.config.configurator import (
+    AlwaysConfig,
+    ConfiguratorConfig,
+    EveryKthConfig,
+    NeverConfig,
+    RandomConfig,
+)
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.configurator import CONFIGURATORS
 from seqboat_lab.nn.feed_forward import FeedForward
@@ -56,12 +63,31 @@ def keys_per_query(config: ModelConfig) -> int:
 
 
 def count_parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
+    """Weights that can have an effect: the attention of a layer that never activates has none."""
+    layers = [module for module in model.modules() if isinstance(module, SeqBoatLayer)]
+    return _size(model) - sum(_size(layer.attention) for layer in layers if not _attends(layer))
+
+
+def fixed_rate(config: ConfiguratorConfig) -> float | None:
+    """The activation rate of a configurator that does not look at its input, up to a position's rounding; else None."""
+    if isinstance(config, EveryKthConfig):
+        return 1 / config.k
+    if isinstance(config, RandomConfig):
+        return config.rate
+    return {AlwaysConfig: 1.0, NeverConfig: 0.0}.get(type(config))
+
+
+def _attends(layer: SeqBoatLayer) -> bool:
+    return fixed_rate(layer.config.configurator) != 0
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Parameters of all layers, {part: count, ...}, of everything else ("other": a classifier's embedding and head,
-    norms), and "total"."""
+    """Parameters of all layers that have an effect, {part: count, ...}, of everything else ("other": a classifier's
+    embedding and head, norms), and "total"."""
     parts = dict.fromkeys(PARTS, 0)
     for module in model.modules():
         if isinstance(module, SeqBoatLayer):
@@ -69,7 +95,7 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
             parts["ssm"] += count_parameters(module.ssm)
             parts["router"] += count_parameters(module.configurator) + rows * (d + 1)
             parts["skip"] += d * (d + 1)
-            parts["gau"] += count_parameters(module.attention)
+            parts["gau"] += count_parameters(module.attention) if _attends(module) else 0
         elif isinstance(module, FeedForward):
             parts["ffn"] += count_parameters(module)
         elif isinstance(module, LanguageModel):

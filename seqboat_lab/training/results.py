@@ -16,10 +16,9 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from omegaconf import OmegaConf
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.config.files import to_dict
+from seqboat_lab.config.files import to_yaml
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
 
@@ -34,7 +33,7 @@ def write_config(config: ExperimentConfig, run_dir: Path) -> None:
     """`config.yaml`: the resolved experiment, loadable again, headed by the code's version."""
     run_dir.mkdir(parents=True, exist_ok=True)
     header = f"# seqboat_lab {code_version()}, torch {torch.__version__}\n"
-    text = header + OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+    text = header + to_yaml(config)
     (run_dir / "config.tmp").write_text(text)
     (run_dir / "config.tmp").replace(run_dir / "config.yaml")  # the run's other processes may be reading it
 

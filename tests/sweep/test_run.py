@@ -148,7 +148,8 @@ def test_workers_do_not_outlive_a_sweep_that_was_killed(tiny_sweep):
 
 def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_sweep):
     tiny_sweep()
-    output = sweep("space={optim.lr: {choices: [1.0e+37, 1.0e+38]}}", "trials=3", "name=failing", status=2)
+    diverging = "overrides={model.attention: relu2, model.prenorm: true, model.layers: 4}"
+    output = sweep("space={optim.lr: {choices: [9.0, 10.0]}}", diverging, "trials=3", "name=failing", status=2)
     with Path("runs/sweeps/failing/trials.csv").open() as file:
         found = list(csv.DictReader(file))
     assert [r["state"] for r in found] == ["failed"] * 3

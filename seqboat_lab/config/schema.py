@@ -1,0 +1,119 @@
+"""Nested plain data to frozen dataclasses, strictly, and back.
+
+An unknown key, a wrong type or an impossible value is a one-line `ConfigError` with the full key.
+"""
+
+import contextlib
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from seqboat_lab.config.checks import ConfigError, choose, is_utf8, require, show
+
+
+def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
+    """Dataclass `cls` from a nested mapping; every error names the full key."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(path, f"{show(values)} is not a section; its fields are {', '.join(fields_of(cls))}")
+    fields = fields_of(cls)
+    kwargs = {}
+    for key, value in values.items():
+        full = f"{path}.{key}" if path else str(key)
+        choose(full, key, fields, f"field of {cls.__name__}")
+        spec = fields[key]
+        if "among" in spec.metadata:
+            chosen = choose_class(full, spec, value, values)
+            kwargs[key] = build(chosen, value, full)
+        else:
+            kwargs[key] = _convert(full, value, hints_of(cls)[key])
+    for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
+        if key not in kwargs and "among" in spec.metadata:
+            kwargs[key] = build(choose_class(key, spec, {}, values), {}, key)
+    try:
+        return cls(**kwargs)
+    except ConfigError as error:
+        raise error.under(path) from None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested data; `build` reads it back to an equal config."""
+    return dataclasses.asdict(config)
+
+
+def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
+    """The annotation of the dotted `key`, following the tags in `values`. Raises `ConfigError` if none."""
+    head, _, rest = key.partition(".")
+    fields = fields_of(cls)
+    choose(head, head, fields, f"field of {cls.__name__}")
+    hint = hints_of(cls)[head]
+    below = values.get(head)
+    below = below if isinstance(below, Mapping) else {}
+    if "among" in fields[head].metadata:
+        hint = choose_class(head, fields[head], below, values)
+    if not rest:
+        return hint
+    if not dataclasses.is_dataclass(hint):
+        raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
+    try:
+        return field_type(hint, rest, below)
+    except ConfigError as error:
+        raise error.under(head) from None
+
+
+def choose_class(full: str, spec: dataclasses.Field, value: Any, siblings: Mapping[str, Any]) -> type:
+    tag, among = spec.metadata["tag"], spec.metadata["among"]
+    if tag.startswith("../"):
+        tag = tag.removeprefix("../")
+        key, holder = tag, siblings
+    else:
+        key, holder = f"{full}.{tag}", value if isinstance(value, Mapping) else {}
+    default = next(iter(among))
+    return among[choose(key, holder.get(tag, default), among, tag)]
+
+
+def _convert(key: str, value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        inner = [arg for arg in get_args(hint) if arg is not type(None)]
+        return _convert(key, value, inner[0])
+    if origin is Literal:
+        return choose(key, value, get_args(hint))
+    if origin is dict:
+        inner = get_args(hint)[1]
+        require(isinstance(value, Mapping), key, value, "a mapping of names to values")
+        make = build if dataclasses.is_dataclass(inner) else lambda of, v, at: _convert(at, v, of)
+        return {str(name): make(inner, v, f"{key}.{name}") for name, v in value.items()}
+    if hint is list:
+        require(isinstance(value, Sequence) and not isinstance(value, str), key, value, "a list")
+        return list(value)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, key)
+    if hint is Any:
+        return value
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)  # YAML 1.1 reads 4e-3 as a string
+    if hint is str and isinstance(value, str):
+        require(is_utf8(value), key, value, "text in UTF-8")
+        return value
+    # a number is not turned back into text: 007 and 1e3 are no longer what was written
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text, in quotes in a YAML file"}
+    raise ConfigError(key, f"{show(value)} is not possible here; expected {names[hint]}")
+
+
+@cache
+def hints_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+@cache
+def fields_of(cls: type) -> dict[str, dataclasses.Field]:
+    return {f.name: f for f in dataclasses.fields(cls)}
