@@ -13,7 +13,7 @@ from seqboat_lab.config.data import PathfinderConfig
 from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.files import landing, locked
 from seqboat_lab.data.parallel import ordered_map
-from seqboat_lab.data.pathfinder_generator import SETTINGS, draw_scene, render
+from seqboat_lab.data.pathfinder_generator import SETTINGS, VERSION, draw_scene, render
 from seqboat_lab.data.progress import progress
 
 FOLDER = 1000
@@ -36,7 +36,7 @@ def contour_folder(size: int) -> str:
 
 def generated_directory(config: PathfinderConfig) -> Path:
     """Where the images of these settings lie: the name says everything that decides their content."""
-    name = f"size{config.size}_images{config.images}_seed{config.generator_seed}"
+    name = f"size{config.size}_images{config.images}_seed{config.generator_seed}_v{VERSION}"
     return Path(config.root) / "pathfinder" / name / contour_folder(config.size)
 
 
@@ -73,14 +73,14 @@ def _write_folder(directory, k, indices, config, processes, tick) -> None:
 
 
 def _draw_chunk(seed: int, size: int, indices: range) -> list[tuple[bytes, str]]:
-    """PNG and the metadata columns from the label on: label, continuity, lengths, thickness, margin, contrasts."""
+    """PNG and the metadata columns from the label on: label, continuity, lengths, thickness, margin, contrasts (1)."""
     s, drawn = SETTINGS[size], []
     for index in indices:
         scene, png = draw_scene(seed, size, index), io.BytesIO()
         Image.fromarray(render(scene, size)).save(png, "PNG")
         columns = (
             scene.label, s.continuity, s.contour_length, s.distractor_length, s.paddle_length, s.thickness,
-            scene.margin, len(s.contrasts),
+            scene.margin, 1,
         )  # fmt: skip
         drawn.append((png.getvalue(), " ".join(map(str, columns))))
     return drawn
