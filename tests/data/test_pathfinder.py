@@ -249,5 +249,5 @@ def test_images_drawn_by_former_rules_are_not_mistaken_for_these(tmp_path, capsy
     arguments = ["source=generated", "size=16", "images=20", f"root={tmp_path}", "--processes", "1"]
     assert main(["data", "prepare", "pathfinder", *arguments]) == 0
     assert (old / "metadata/0.npy").read_text() == "not to be read"
-    (drawn,) = set(path.name for path in (tmp_path / "pathfinder").iterdir()) - {"size16_images20_seed0"}
+    (drawn,) = {path.name for path in (tmp_path / "pathfinder").iterdir()} - {"size16_images20_seed0"}
     assert drawn.startswith("size16_images20_seed0_v")
