@@ -21,9 +21,9 @@ from seqboat_lab.data.blocks import evaluation_blocks
 from seqboat_lab.data.encode import decode_bytes
 from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.files import landing, locked
+from seqboat_lab.data.origin import fingerprint_of
 from seqboat_lab.data.progress import counted
 from seqboat_lab.data.segments import EvaluationBatches, IndependentSegments, Segments, StreamSegments, map_bytes
-from seqboat_lab.data.store import fingerprint_of
 
 
 class LanguageDataModule(TaskDataModule):
@@ -128,7 +128,7 @@ class Enwik8DataModule(LanguageDataModule):
 
     @property
     def place(self) -> Path:
-        return Path(self.config.root) / self.name
+        return self.root / self.name
 
     def prepare_data(self) -> None:
         self.split_bounds()
@@ -177,7 +177,7 @@ class CorpusDataModule(LanguageDataModule):
     def place(self) -> Path:
         if self.folder is None:
             return Path(self.config.path)
-        return Path(self.config.root) / "prepared" / self.name / self.variant
+        return self.root / "prepared" / self.name / self.variant
 
     def text_file(self) -> Path:
         if self.folder is None:
