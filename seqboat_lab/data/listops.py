@@ -93,7 +93,7 @@ class ListOpsDataModule(SequenceDataModule):
             yield (ids,), label
 
     def encoder(self) -> Callable[..., torch.Tensor]:
-        return Ids()
+        return Ids(len(VOCABULARY))
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [VOCABULARY[i] for i in ids]

@@ -81,7 +81,7 @@ def made_from(path: Path) -> dict[str, Any] | None:
 def is_undamaged(path: Path) -> bool:
     """Whether a whole store still holds all the bytes that were written; reads all of it."""
     meta = _read_meta(path)
-    return meta is not None and all(_checksum(path / name) == meta["checksums"][name] for name in ARRAYS)
+    return meta is not None and all(checksum(path / name) == meta["checksums"][name] for name in ARRAYS)
 
 
 def write_store(
@@ -124,7 +124,7 @@ def write_store(
             "scan": scan,
             "info": info or {},
             "sizes": {name: (temporary / name).stat().st_size for name in ARRAYS},
-            "checksums": {name: _checksum(temporary / name) for name in ARRAYS},
+            "checksums": {name: checksum(temporary / name) for name in ARRAYS},
         }
         (temporary / "meta.json").write_text(json.dumps(meta | {"checksum": _checksum_of(meta)}, indent=1))
     return len(labels)
@@ -136,10 +136,10 @@ def _write_header(file: Any, dtype: np.dtype, count: int) -> int:
     return file.tell()
 
 
-def _map(file: Path, checksum: int) -> np.ndarray:
+def _map(file: Path, expected: int) -> np.ndarray:
     """A one-dimensional array of the file, whose size is known to be right, as a memory map."""
     with reading(file):
-        if file.stat().st_size > SMALL or _checksum(file) == checksum:
+        if file.stat().st_size > SMALL or checksum(file) == expected:
             with open(file, "rb") as handle:
                 header = read_header(handle, file.stat().st_size)
             if header and header.dtype.kind in "iuf" and len(header.shape) == 1:
@@ -149,12 +149,13 @@ def _map(file: Path, checksum: int) -> np.ndarray:
     raise DataError(f"{file}: damaged; delete {file.parent} and prepare the task's data again")
 
 
-def _checksum(file: Path) -> int:
-    checksum = 0
+def checksum(file: Path) -> int:
+    """CRC-32 of a file's bytes."""
+    found = 0
     with open(file, "rb") as handle:
         while piece := handle.read(1 << 20):
-            checksum = crc32(piece, checksum)
-    return checksum
+            found = crc32(piece, found)
+    return found
 
 
 def _checksum_of(meta: dict[str, Any]) -> int:

@@ -54,8 +54,8 @@ def unpack(archive: Path, official: Official, directory: Path) -> None:
                             continue
                         if member.size > official.largest:
                             raise ArchiveError(
-                                f"{archive}: refused, since its member {shown(member.name, 200)} unpacks to {member.size:,} "
-                                f"bytes; at most {official.largest:,} are possible; is it the right archive?"
+                                f"{archive}: refused, since its member {shown(member.name, 200)} unpacks to "
+                                f"{member.size:,} bytes; at most {official.largest:,} are possible"
                             )
                         if all(is_data(part) for part in relative.parts):
                             _write(stream(), copy / relative)
