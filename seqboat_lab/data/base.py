@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from seqboat_lab.config import DataConfig
 from seqboat_lab.data.batching import EvalBatches, TrainBatches
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import locked, readable, reading
+from seqboat_lab.data.files import locked, readable, reading, user_path, writing
+from seqboat_lab.data.origin import FEW, scan
 from seqboat_lab.data.progress import counted
-from seqboat_lab.data.store import Store, is_complete, write_store
+from seqboat_lab.data.store import Store, is_complete, is_undamaged, made_from, write_store
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
@@ -77,6 +78,10 @@ class Official:
     """The archive is a zip of one file, or that file itself."""
     size: int | None = None
     """Bytes of that one file."""
+    largest: int = 1 << 28
+    """Bytes that none of the wanted members exceeds."""
+    unpacked: int = 1 << 36
+    """Bytes that all members together, wanted or not, do not exceed."""
 
     def is_whole(self, place: Path) -> bool:
         """Whether a directory has all that is needed."""
@@ -120,6 +125,12 @@ class TaskDataModule(LightningDataModule):
         self.config, self.seed, self.batch_size = config, seed, batch_size
         self.start_batch = 0
         self.processes: int | None = None  # for generating and reading; null = all CPUs
+        self.thorough = False  # whether `prepare_data` looks at every byte and file, however many (`data prepare`)
+
+    @property
+    def root(self) -> Path:
+        """Directory of all tasks' files."""
+        return user_path(self.config.root)
 
     @property
     def spec(self) -> TaskSpec:
@@ -155,7 +166,7 @@ class TaskDataModule(LightningDataModule):
 
     def official_directory(self) -> Path:
         """Where the official files are, or (where none are) should be."""
-        root, official = Path(self.config.root), self.official
+        root, official = self.root, self.official
         places = [root / place for place in dict.fromkeys([*filter(None, official.members), official.place])]
         whole = [place for place in places if official.is_whole(place)]
         return (whole or [place for place in places if place.is_dir()] or places[-1:])[0]
@@ -212,6 +223,10 @@ class SequenceDataModule(TaskDataModule):
         """What the split's store is made from. Raises `DataError` if the source is missing."""
         raise NotImplementedError
 
+    def places(self, split: Split) -> Sequence[Path]:
+        """Folders with files of the source that `fingerprint` does not name one by one (see origin.py)."""
+        return ()
+
     def samples(self, split: Split) -> Iterator[tuple[Sequence[np.ndarray], int]]:
         """The split's samples: their parts and their label. Raises `DataError` with file and line.
 
@@ -233,23 +248,37 @@ class SequenceDataModule(TaskDataModule):
         return {split: len(Store(self.store_path(split))) for split in SPLITS}
 
     def store_path(self, split: Split) -> Path:
-        return Path(self.config.root) / "prepared" / self.name / self.variant / split
+        return self.root / "prepared" / self.name / self.variant / split
 
     def prepare_data(self) -> None:
-        """Build what is missing. Any number of processes may call it at the same time."""
-        self.prepare_source()
+        """Build what is missing, damaged, or made from other files than are there (see origin.py for what is looked
+        at). Any number of processes may call it at the same time."""
+        with writing(self.root):
+            self.prepare_source()
         for split in SPLITS:
-            path = self.store_path(split)
-            with reading(self.place):
-                fingerprint = self.fingerprint(split)
-            if is_complete(path, fingerprint):
+            if self._is_current(split):
                 continue
-            with locked(path):
-                if not is_complete(path, fingerprint):  # another process may have been first
-                    self.facts = {}
-                    samples = readable(self.samples(split), self.place)
-                    samples = counted(samples, f"preparing {self.name} ({split})")
-                    write_store(path, samples, self.dtype, fingerprint, self.parts, self.facts)
+            with locked(self.store_path(split)):
+                if not self._is_current(split):  # another process may have been first
+                    self._write_store(split)
+
+    def _is_current(self, split: Split) -> bool:
+        path = self.store_path(split)
+        with reading(self.place):
+            if not is_complete(path, self.fingerprint(split)):
+                return False
+            made = made_from(path)
+            if made and (self.thorough or made["files"] <= FEW) and made != scan(self.places(split)):
+                return False
+            return not self.thorough or is_undamaged(path)
+
+    def _write_store(self, split: Split) -> None:
+        self.facts = {}
+        with reading(self.place):
+            fingerprint, places = self.fingerprint(split), self.places(split)
+            made = scan(places) if places else None  # before the first sample: what changes meanwhile is noticed later
+        samples = counted(readable(self.samples(split), self.place), f"preparing {self.name} ({split})")
+        write_store(self.store_path(split), samples, self.dtype, fingerprint, self.parts, self.facts, made)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stores (memory maps: at once)."""

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from seqboat_lab.data.errors import DataError
+
 
 @dataclass(frozen=True)
 class Ids:
-    """Stored token ids as they are; padding is id 0. Returns (B, L) int64."""
+    """Stored token ids as they are; padding is id 0. Returns (B, L) int64. Raises `DataError` for others."""
+
+    vocab_size: int = 256
 
     def __call__(self, values: np.ndarray, padding: np.ndarray | None) -> torch.Tensor:
+        if values.max(initial=0) >= self.vocab_size:
+            raise DataError(
+                f"a prepared sample holds id {values.max()}, expected at most {self.vocab_size - 1}: the store is "
+                "damaged; run `seqboat data prepare` again"
+            )
         return torch.from_numpy(values.astype(np.int64))
 
 

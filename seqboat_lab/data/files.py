@@ -23,7 +23,8 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115 (closed below)
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with writing(path):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -76,6 +77,51 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{error.filename or path}: cannot be read ({reason}); check what it is") from error
+
+
+SYSTEM_FILES = ("Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX")
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name is data: not what systems put beside it (`._x.txt`, `.DS_Store`)."""
+    return not name.startswith(".") and name not in SYSTEM_FILES
+
+
+def data_files(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder that end so and are data, in the order of their names."""
+    with reading(folder):
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(suffix) and is_data(name))
+
+
+def user_path(path: Path | str, key: str = "data.root") -> Path:
+    """A path as the user gave it, with `~`. Raises `DataError` for what cannot be one."""
+    if "\0" in str(path):
+        raise DataError(f"{key}: {str(path)!r} has a NUL byte in it, which no path can have")
+    return Path(os.path.expanduser(path))
+
+
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """A file's bytes, if it is no larger than such a file can be. Raises `DataError`."""
+    with reading(path), open(path, "rb") as file:
+        data = file.read(limit + 1) if os.fstat(file.fileno()).st_size > limit else file.read()
+    if len(data) > limit:
+        raise DataError(f"{path}: more than {limit:,} bytes, too many for {what}; get it again")
+    return data
+
+
+LONGEST_LINE = 1 << 24
+"""Bytes: a hundred times the longest paper or expression."""
+
+
+def read_lines(path: Path, limit: int = LONGEST_LINE) -> Iterator[tuple[int, bytes]]:
+    """Each line with its number, from 1; only a line feed ends one. Raises `DataError` for a line without end."""
+    with open(path, "rb") as file:
+        number = 0
+        while line := file.readline(limit + 1):
+            number += 1
+            if len(line) > limit:
+                raise DataError(f"{path}, line {number}: longer than {limit:,} bytes; is it the right file?")
+            yield number, line
 
 
 T = TypeVar("T")

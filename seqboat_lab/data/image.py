@@ -1,6 +1,5 @@
 """Image: CIFAR-10 in grayscale, pixel by pixel (Krizhevsky 2009; Tay et al. 2020)."""
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,28 +8,15 @@ import numpy as np
 import torch
 
 from seqboat_lab.config.data import ImageConfig
-from seqboat_lab.data import synthetic
+from seqboat_lab.data import cifar_pickle, synthetic
 from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Bytes, Real
-from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.errors import DataError, shown
+from seqboat_lab.data.origin import fingerprint_of
 
 TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_FILE = "test_batch"
 TRAIN_SHARE = 0.9
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds NumPy arrays and plain values, calls nothing else: a pickle could otherwise run any program."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np._core.multiarray._reconstruct
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return lambda text, encoding: text.encode("latin1")  # how protocol 2 writes bytes
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no image file needs")
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -44,31 +30,30 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises `DataError` for anything that is not one.
     """
-    try:
-        with open(path, "rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a CIFAR-10 batch ({problem}); get the archive again") from None
+    batch = cifar_pickle.load(path)
     fields = {_text(key): value for key, value in batch.items()} if isinstance(batch, dict) else {}
     if "data" not in fields or "labels" not in fields:
-        raise DataError(
-            f"{path}: expected a dictionary with 'data' and 'labels', found {sorted(fields) or type(batch)}"
-        )
-    data, labels = fields["data"], np.asarray(fields["labels"])
+        found = shown(", ".join(sorted(fields)), 100) if fields else type(batch).__name__
+        raise DataError(f"{path}: expected a dictionary with 'data' and 'labels', found {found}")
+    data, labels = fields["data"], fields["labels"]
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise DataError(f"{path}: expected images as uint8 (n, 3072) for 3 x 32 x 32 pixels, found {found}")
-    if labels.shape != (len(data),):
-        raise DataError(f"{path}: expected {len(data)} labels, one an image, found {labels.size}")
-    wrong = np.flatnonzero((labels < 0) | (labels > 9))
-    if len(wrong):
-        raise DataError(f"{path}, image {wrong[0]}: label {labels[wrong[0]]}; expected 0 to 9")
-    return luma(data.reshape(-1, 3, 1024)), labels.astype(np.int64)
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if not isinstance(labels, list) or len(labels) != len(data):
+        found = len(labels) if isinstance(labels, list) else type(labels).__name__
+        raise DataError(f"{path}: expected {len(data)} labels, one an image, found {found}")
+    for i, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label <= 9:
+            value = label if isinstance(label, int | float) and abs(label) < 1e9 else type(label).__name__
+            raise DataError(f"{path}, image {i}: label {value}; expected 0 to 9, a whole number")
+    return luma(data.reshape(-1, 3, 1024)), np.array(labels, np.int64)
 
 
 def _text(key: Any) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+    if isinstance(key, bytes):
+        return key.decode("latin1")
+    return key if isinstance(key, str) else type(key).__name__
 
 
 class ImageDataModule(SequenceDataModule):
@@ -86,7 +71,7 @@ class ImageDataModule(SequenceDataModule):
         if self.config.source != "official":
             return None
         folder, files = "cifar-10-batches-py", (*TRAIN_FILES, TEST_FILE)
-        return Official("cifar-10", (folder,), folder, files, r"^(data_batch_[1-5]|test_batch)$")
+        return Official("cifar-10", (folder,), folder, files, r"^(data_batch_[1-5]|test_batch)$", unpacked=1 << 30)
 
     @property
     def variant(self) -> str:

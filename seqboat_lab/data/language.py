@@ -6,11 +6,13 @@ first byte of the corpus is not predicted at all.
 """
 
 import json
+import os
 import platform
 import sysconfig
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -20,10 +22,11 @@ from seqboat_lab.data.base import SPLITS, Official, Split, TaskDataModule, TaskS
 from seqboat_lab.data.blocks import evaluation_blocks
 from seqboat_lab.data.encode import decode_bytes
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked
+from seqboat_lab.data.files import is_data, landing, locked, reading, user_path
+from seqboat_lab.data.origin import fingerprint_of
 from seqboat_lab.data.progress import counted
 from seqboat_lab.data.segments import EvaluationBatches, IndependentSegments, Segments, StreamSegments, map_bytes
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.store import checksum
 
 
 class LanguageDataModule(TaskDataModule):
@@ -52,7 +55,8 @@ class LanguageDataModule(TaskDataModule):
         return TaskSpec(256, 256, "language_model", self.config.tokens_per_sample)
 
     def setup(self, stage: str | None = None) -> None:
-        self.path, self.bounds = self.text_file(), self.split_bounds()
+        with reading(self.place):
+            self.path, self.bounds = self.text_file(), self.split_bounds()
 
     def split_bounds(self) -> dict[str, tuple[int, int]]:
         """First and last + 1 byte of each split in the file. Raises `DataError` if one would have none."""
@@ -128,7 +132,7 @@ class Enwik8DataModule(LanguageDataModule):
 
     @property
     def place(self) -> Path:
-        return Path(self.config.root) / self.name
+        return self.root / self.name
 
     def prepare_data(self) -> None:
         self.split_bounds()
@@ -162,22 +166,27 @@ class CorpusDataModule(LanguageDataModule):
     @property
     def folder(self) -> Path | None:
         """The folder that is read; None if it is a file."""
-        path = standard_library() if self.config.path is None else Path(self.config.path)
-        return None if path.is_file() else path
+        return None if self.given.is_file() else self.given
+
+    @property
+    def given(self) -> Path:
+        """The file or folder that is read."""
+        return standard_library() if self.config.path is None else user_path(self.config.path, "data.path")
 
     @property
     def variant(self) -> str:
         c = self.config
         if c.path is None:
             return f"standard-library-{platform.python_version()}"
-        identity = f"{Path(c.path).resolve()}\0{c.pattern}"
-        return f"{Path(c.path).resolve().name}-{sha256(identity.encode()).hexdigest()[:8]}"
+        path = self.given.resolve()
+        identity = os.fsencode(path) + b"\0" + c.pattern.encode(errors="surrogateescape")
+        return f"{path.name[:100]}-{sha256(identity).hexdigest()[:8]}"
 
     @property
     def place(self) -> Path:
         if self.folder is None:
-            return Path(self.config.path)
-        return Path(self.config.root) / "prepared" / self.name / self.variant
+            return self.given
+        return self.root / "prepared" / self.name / self.variant
 
     def text_file(self) -> Path:
         if self.folder is None:
@@ -197,8 +206,9 @@ class CorpusDataModule(LanguageDataModule):
     def prepare_data(self) -> None:
         """Join the folder, unless that is done. Any number of processes may call it at the same time."""
         if self.folder is not None:
-            files = self.files()
-            fingerprint = json.dumps(fingerprint_of([self.folder / name for name in files]))
+            with reading(self.folder):
+                files = self.files()
+                fingerprint = fingerprint_of([self.folder / name for name in files])
             if not self._is_joined(fingerprint):
                 with locked(self.place):
                     if not self._is_joined(fingerprint):  # another process may have been first
@@ -214,26 +224,48 @@ class CorpusDataModule(LanguageDataModule):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such file or folder; set data.path to a text or a folder of texts")
         pattern, left_out = (c.pattern, ()) if c.path else ("*.py", NOT_THE_LIBRARY)
-        ours = Path(c.root).resolve()
-        found = [p for p in folder.rglob(pattern) if p.is_file() and ours not in p.resolve().parents]
+        try:
+            found = [path for path in folder.rglob(pattern) if path.is_file() and not self._is_ours(path)]
+        except (ValueError, NotImplementedError, IndexError) as error:
+            raise DataError(
+                f"data.pattern={pattern!r}: no pattern of files ({error}); expected one like *.txt"
+            ) from None
         names = [path.relative_to(folder) for path in found]
-        names = [n for n in names if not any(part.startswith(".") or part in left_out for part in n.parts)]
+        names = [n for n in names if all(is_data(part) and part not in left_out for part in n.parts)]
         if not names:
             raise DataError(f"{folder}: no file here matches {pattern!r}; set data.pattern or another data.path")
         return sorted(names, key=lambda name: name.as_posix())
 
-    def _is_joined(self, fingerprint: str) -> bool:
-        made_from = self.place / "made_from.json"
-        return made_from.is_file() and made_from.read_text() == fingerprint
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a file was written by us, so that a folder around `data.root` is not read with what was made of it.
+        Of a folder under it, which somebody put there, everything is read but what lies where we write."""
+        root, folder, path = self.root.resolve(), self.folder.resolve(), path.resolve()
+        if not folder.is_relative_to(root):
+            return path.is_relative_to(root)
+        written = [root / name for name in ("prepared", "downloads")]
+        return any(path.is_relative_to(place) and not folder.is_relative_to(place) for place in written)
 
-    def _join(self, files: list[Path], fingerprint: str) -> None:
+    def _is_joined(self, fingerprint: dict[str, Any]) -> bool:
+        """Whether the joined text is there, whole, and made from these files; `data prepare` reads all of it."""
+        text = self.place / "text"
+        try:
+            noted = json.loads((self.place / "made_from.json").read_text())
+            if noted["fingerprint"] != fingerprint or text.stat().st_size != noted["size"]:
+                return False
+            return not self.thorough or checksum(text) == noted["checksum"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return False
+
+    def _join(self, files: list[Path], fingerprint: dict[str, Any]) -> None:
         with landing(self.place) as temporary:
             temporary.mkdir()
             with open(temporary / "text", "wb") as text:
                 for name in counted(files, f"joining {self.folder}", len(files)):
                     for piece in read_pieces(self.folder / name):
                         text.write(piece)
-            (temporary / "made_from.json").write_text(fingerprint)
+            size = (temporary / "text").stat().st_size
+            noted = {"fingerprint": fingerprint, "size": size, "checksum": checksum(temporary / "text")}
+            (temporary / "made_from.json").write_text(json.dumps(noted))
 
 
 NOT_THE_LIBRARY = ("site-packages", "dist-packages", "test", "tests", "idle_test")

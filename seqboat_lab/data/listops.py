@@ -10,9 +10,10 @@ import torch
 from seqboat_lab.config import ListOpsConfig
 from seqboat_lab.data.base import SPLITS, Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Ids
-from seqboat_lab.data.errors import DataError
+from seqboat_lab.data.errors import DataError, shown
+from seqboat_lab.data.files import read_lines
 from seqboat_lab.data.listops_generator import HEADER, OPERATORS, generate, generated_directory
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.origin import fingerprint_of
 
 VOCABULARY = ("<pad>", *"0123456789", *OPERATORS, "]")
 """Token of each id; fixed, so that every file and every checkpoint agree."""
@@ -25,34 +26,28 @@ def read_tsv(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     Raises `DataError` with file and line number.
     """
     number = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            columns = line.rstrip(b"\r\n").split(b"\t")
-            if number == 1:
-                if columns != HEADER.rstrip().encode().split(b"\t"):
-                    raise DataError(f"{where}: expected the header 'Source<TAB>Target', found {_shown(line)}")
-                continue
-            if len(columns) != 2:
-                raise DataError(f"{where}: expected 2 columns (Source, Target), found {len(columns)}")
-            tokens = columns[0].translate(None, b"()").split()
-            try:
-                ids = bytes(map(_IDS.__getitem__, tokens))
-            except KeyError as error:
-                allowed = " ".join(VOCABULARY[1:])
-                raise DataError(f"{where}: unknown token {_shown(error.args[0])}; expected {allowed}") from None
-            if not ids:
-                raise DataError(f"{where}: the expression is empty")
-            if columns[1] not in _IDS or not columns[1].isdigit():
-                raise DataError(f"{where}: label {_shown(columns[1])}; expected a digit 0 to 9")
-            yield np.frombuffer(ids, np.uint8), int(columns[1])
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        columns = line.rstrip(b"\r\n").split(b"\t")
+        if number == 1:
+            if columns != HEADER.rstrip().encode().split(b"\t"):
+                raise DataError(f"{where}: expected the header 'Source<TAB>Target', found {shown(line)}")
+            continue
+        if len(columns) != 2:
+            raise DataError(f"{where}: expected 2 columns (Source, Target), found {len(columns)}")
+        tokens = columns[0].translate(None, b"()").split()
+        try:
+            ids = bytes(map(_IDS.__getitem__, tokens))
+        except KeyError as error:
+            allowed = " ".join(VOCABULARY[1:])
+            raise DataError(f"{where}: unknown token {shown(error.args[0])}; expected {allowed}") from None
+        if not ids:
+            raise DataError(f"{where}: the expression is empty")
+        if columns[1] not in _IDS or not columns[1].isdigit():
+            raise DataError(f"{where}: label {shown(columns[1])}; expected a digit 0 to 9")
+        yield np.frombuffer(ids, np.uint8), int(columns[1])
     if number < 2:
         raise DataError(f"{path}: expected a header and at least one line, found {number} lines")
-
-
-def _shown(text: bytes) -> str:
-    text = text.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
 class ListOpsDataModule(SequenceDataModule):
@@ -71,7 +66,7 @@ class ListOpsDataModule(SequenceDataModule):
             return None
         files = tuple(f"basic_{split}.tsv" for split in SPLITS)
         members = ("lra_release/lra_release/listops-1000", "lra_release/listops-1000")
-        return Official("lra_release", members, "lra_release/listops-1000", files)
+        return Official("lra_release", members, "lra_release/listops-1000", files, largest=1 << 31)
 
     @property
     def variant(self) -> str:
@@ -98,7 +93,7 @@ class ListOpsDataModule(SequenceDataModule):
             yield (ids,), label
 
     def encoder(self) -> Callable[..., torch.Tensor]:
-        return Ids()
+        return Ids(len(VOCABULARY))
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [VOCABULARY[i] for i in ids]

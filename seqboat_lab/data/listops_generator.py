@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seqboat_lab.config import ListOpsConfig
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked
+from seqboat_lab.data.files import landing, locked, user_path
 from seqboat_lab.data.parallel import ordered_map
 from seqboat_lab.data.progress import counted
 
@@ -140,7 +140,7 @@ def generated_directory(config: ListOpsConfig) -> Path:
     c = config
     shape = f"length{c.min_length}-{c.max_length}_depth{c.max_depth}_args{c.max_args}"
     sizes = f"{c.train_size}-{c.val_size}-{c.test_size}"
-    return Path(c.root) / "listops" / f"{shape}_trees{sizes}_seed{c.generator_seed}"
+    return user_path(c.root) / "listops" / f"{shape}_trees{sizes}_seed{c.generator_seed}"
 
 
 def generate(config: ListOpsConfig, processes: int | None = None) -> Path:

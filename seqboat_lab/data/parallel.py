@@ -5,7 +5,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from seqboat_lab.data.errors import DataError
 
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -34,5 +37,9 @@ def ordered_map(function: Callable[[T], R], arguments: Iterable[T], processes: i
                 yield window.popleft().result()
         while window:
             yield window.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"one of {processes} processes was killed, perhaps for want of memory; try fewer (--processes 1)"
+        ) from None
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

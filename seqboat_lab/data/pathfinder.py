@@ -13,6 +13,8 @@ from seqboat_lab.config.data import PathfinderConfig
 from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Bytes, Real
 from seqboat_lab.data.errors import DataError
+from seqboat_lab.data.files import data_files
+from seqboat_lab.data.origin import fingerprint_of
 from seqboat_lab.data.parallel import ordered_map
 from seqboat_lab.data.pathfinder_files import (
     Row,
@@ -22,7 +24,6 @@ from seqboat_lab.data.pathfinder_files import (
     read_image,
     read_metadata,
 )  # fmt: skip
-from seqboat_lab.data.store import fingerprint_of
 
 SHARES = (0.8, 0.1)
 """Training and validation; the rest is test."""
@@ -44,7 +45,9 @@ class PathfinderDataModule(SequenceDataModule):
             return None
         folder = contour_folder(self.config.size)
         members = (f"lra_release/lra_release/{folder}", f"lra_release/{folder}")
-        return Official("lra_release", members, f"lra_release/{folder}", ("imgs", "metadata"), r"\.(png|npy)$")
+        return Official(
+            "lra_release", members, f"lra_release/{folder}", ("imgs", "metadata"), r"\.(png|npy)$", largest=1 << 26
+        )
 
     @property
     def variant(self) -> str:
@@ -68,7 +71,11 @@ class PathfinderDataModule(SequenceDataModule):
         metadata = self.directory() / "metadata"
         if not metadata.is_dir():
             raise self.missing(metadata, "set data.source=generated to use the generator")
-        return fingerprint_of(sorted(metadata.glob("*.npy")))
+        folders = [place for place in self.places(split) if place.is_dir()]
+        return fingerprint_of([*folders, *data_files(metadata, ".npy")])
+
+    def places(self, split: Split) -> Sequence[Path]:
+        return [self.directory() / "imgs"]
 
     def rows(self, split: Split) -> list[Row]:
         """The split's images and labels, in the order of torch's random_split with the split's seed."""

@@ -2,6 +2,9 @@
 
 import io
 import re
+import struct
+import warnings
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +13,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from seqboat_lab.config.data import PathfinderConfig
-from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked
+from seqboat_lab.data.errors import DataError, shown
+from seqboat_lab.data.files import data_files, landing, locked, read_bounded, user_path
+from seqboat_lab.data.npy import read_header
 from seqboat_lab.data.parallel import ordered_map
-from seqboat_lab.data.pathfinder_generator import SETTINGS, draw_scene, render
+from seqboat_lab.data.pathfinder_generator import SETTINGS, VERSION, draw_scene, render
 from seqboat_lab.data.progress import progress
 
 FOLDER = 1000
 """Images in one folder, as in the official files."""
+LARGEST_METADATA = 1 << 26
+"""Bytes; a thousand lines have 70 thousand, or 2 million as an array."""
 CHUNK = 20
 """Images that one process draws at a time."""
 
@@ -36,8 +42,8 @@ def contour_folder(size: int) -> str:
 
 def generated_directory(config: PathfinderConfig) -> Path:
     """Where the images of these settings lie: the name says everything that decides their content."""
-    name = f"size{config.size}_images{config.images}_seed{config.generator_seed}"
-    return Path(config.root) / "pathfinder" / name / contour_folder(config.size)
+    name = f"size{config.size}_images{config.images}_seed{config.generator_seed}_v{VERSION}"
+    return user_path(config.root) / "pathfinder" / name / contour_folder(config.size)
 
 
 def generate(config: PathfinderConfig, processes: int | None = None) -> Path:
@@ -73,14 +79,14 @@ def _write_folder(directory, k, indices, config, processes, tick) -> None:
 
 
 def _draw_chunk(seed: int, size: int, indices: range) -> list[tuple[bytes, str]]:
-    """PNG and the metadata columns from the label on: label, continuity, lengths, thickness, margin, contrasts."""
+    """PNG and the metadata columns from the label on: label, continuity, lengths, thickness, margin, contrasts (1)."""
     s, drawn = SETTINGS[size], []
     for index in indices:
         scene, png = draw_scene(seed, size, index), io.BytesIO()
         Image.fromarray(render(scene, size)).save(png, "PNG")
         columns = (
             scene.label, s.continuity, s.contour_length, s.distractor_length, s.paddle_length, s.thickness,
-            scene.margin, len(s.contrasts),
+            scene.margin, 1,
         )  # fmt: skip
         drawn.append((png.getvalue(), " ".join(map(str, columns))))
     return drawn
@@ -92,7 +98,7 @@ def read_metadata(directory: Path) -> list[Row]:
     The files called .npy are text when they come from LRA or from here, and NumPy string arrays when they come
     from the original generator. Raises `DataError` with file and line.
     """
-    files = [file for file in (directory / "metadata").glob("*.npy") if re.fullmatch(r"\d+", file.stem)]
+    files = [file for file in data_files(directory / "metadata", ".npy") if re.fullmatch("[0-9]{1,9}", file.stem)]
     if not files:
         raise DataError(f"{directory / 'metadata'}: expected metadata files (0.npy, 1.npy, ...), found none")
     rows = []
@@ -105,46 +111,71 @@ def read_metadata(directory: Path) -> list[Row]:
             if len(columns) < 4:
                 raise DataError(f"{where}: expected folder, file name, index, label, ...; found {len(columns)} columns")
             if columns[3] not in ("0", "1", "0.0", "1.0"):
-                raise DataError(f"{where}: label {columns[3]!r}; expected 0 or 1")
+                raise DataError(f"{where}: label {shown(columns[3])}; expected 0 or 1")
             image = directory / columns[0] / columns[1]
             if not image.is_relative_to(directory) or ".." in image.parts:
-                raise DataError(f"{where}: {columns[0]}/{columns[1]} leads out of the directory")
+                raise DataError(f"{where}: {shown(f'{columns[0]}/{columns[1]}')} leads out of the directory")
             rows.append(Row(image, int(float(columns[3]))))
     return rows
 
 
 def _lines(file: Path) -> list[list[str]]:
-    data = file.read_bytes()
+    data = read_bounded(file, LARGEST_METADATA, "the metadata of images")
     if not data.startswith(b"\x93NUMPY"):
         return [line.split() for line in data.decode("utf-8", "replace").splitlines()]
+    header = read_header(io.BytesIO(data), len(data))
+    if header is None:
+        raise DataError(f"{file}: cannot be read as an array of strings (its header is damaged); get it again")
+    if len(header.shape) != 2 or header.dtype.kind not in "US":
+        raise DataError(f"{file}: expected a 2-D array of strings, found {header.dtype} {header.shape}")
+    if header.dtype.itemsize == 0 or 0 in header.shape:
+        return []
+    order = "F" if header.fortran_order else "C"
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise DataError(f"{file}: cannot be read as an array of strings ({problem}); get it again") from None
-    if array.ndim != 2 or array.dtype.kind not in "US":
-        raise DataError(f"{file}: expected a 2-D array of strings, found {array.dtype} {array.shape}")
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
-    return array.tolist()
+        array = np.frombuffer(data, header.dtype, offset=header.offset).reshape(header.shape, order=order)
+        if header.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8", "replace")
+        return array.tolist()
+    except ValueError:  # code points that there are not
+        raise DataError(f"{file}: cannot be read as an array of strings (it is damaged); get it again") from None
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """Grayscale pixels, (size * size,) uint8. Raises `DataError` naming a file that is no such image."""
+    """Grayscale pixels, (size * size,) uint8; deeper ones are scaled to 8 bits.
+
+    Raises `DataError` naming a file that is no such image.
+    """
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: listed in the metadata but not there") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        data = read_bounded(path, 8 * size * size + (1 << 16), "an image of such a size")
+    except (DataError, ValueError) as error:  # ValueError: a name that no file can have
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise DataError(f"{path}: listed in the metadata but not there") from None
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read ({error})") from None
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.size != (size, size):
                 raise DataError(f"{path}: {image.size[0]} x {image.size[1]} pixels; expected {size} x {size}")
-            return np.asarray(image.convert("L")).ravel()
+            return _gray(path, image).ravel()
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path}: broken image ({'of no known format' if data else 'it is empty'})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: broken image ({' '.join(str(error).split())})") from None
+        raise DataError(f"{path}: broken image ({'no PNG' if data else 'it is empty'})") from None
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, MemoryError,
+            AttributeError, struct.error, zlib.error, Image.DecompressionBombError) as error:  # fmt: skip
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: broken image ({problem})") from None
+
+
+def _gray(path: Path, image: Image.Image) -> np.ndarray:
+    """(size, size) uint8 of a picture in any mode that PNG has: 1, 2, 4, 8 or 16 bits, gray, palette or colours."""
+    if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would cut off at 255
+        deep = np.asarray(image).astype(np.int64)
+        return ((deep * 255 + 32767) // 65535).astype(np.uint8)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] < 255:
+            raise DataError(f"{path}: has transparent pixels, whose brightness is not defined; flatten it")
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))

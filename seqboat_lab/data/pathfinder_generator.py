@@ -7,8 +7,10 @@ Lengths are in pixels of the final image, coordinates are (x, y), a paddle is a 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
+VERSION = 2
+"""Part of the name of what is generated: images of other rules are never mistaken for these."""
 DIRECTIONS = 24
 """Directions tried for the next paddle."""
 FRACTIONS = np.arange(DIRECTIONS) / DIRECTIONS
@@ -29,7 +31,11 @@ class Settings:
     margins: tuple[float, ...]
     continuity: float
     distractors: int
-    contrasts: tuple[float, ...]
+    contrast: float
+    """Brightness of the long snakes, above 1 too: a thin paddle covers only a part of each of its pixels."""
+    distractor_contrast: float
+    padding: int = 1
+    """Pixels at the border that no paddle enters."""
     contour_length: int = 14
 
     @property
@@ -40,11 +46,12 @@ class Settings:
 SETTINGS = {
     s.size: s
     for s in (
-        Settings(16, 5, 1.0, 2, 0.5, (1,), 1.0, 1, (1.0,), contour_length=4),  # ours, for quick trials
-        Settings(32, 7, 1.5, 2, 0.5, (1,), 1.0, 20 // 4, (0.75, 0.6)),
-        Settings(64, 12, 2.5, 5, 1.0, (1,), 1.8, 22 // 4, (0.8,)),
-        Settings(128, 20, 3.0, 5, 1.5, (2, 3), 1.8, 35 // 4, (0.9,)),
-        Settings(256, 27, 5.0, 5, 2.0, (3,), 1.8, 30 // 4, (1.0,)),
+        Settings(16, 5, 1.0, 2, 0.5, (1,), 1.0, 1, 1.5, 2.0, contour_length=4),  # ours, for quick trials
+        # Official: snake contrast 2 x paddle contrast 0.75; distractors have the snake contrast alone.
+        Settings(32, 7, 1.5, 2, 0.5, (1,), 1.0, 20 // 4, 2 * 0.75, 2.0),
+        Settings(64, 12, 2.5, 5, 1.0, (1,), 1.8, 22 // 4, 0.8, 0.8),
+        Settings(128, 20, 3.0, 5, 1.5, (2, 3), 1.8, 35 // 4, 0.9, 0.9),
+        Settings(256, 27, 5.0, 5, 2.0, (3,), 1.8, 30 // 4, 1.0, 1.0, padding=22),  # the official default
     )
 }
 
@@ -81,7 +88,7 @@ class Ground:
         # A frame that no paddle can leap over, so that no point needs to be checked against the border.
         self.frame = int(np.ceil((self.gap + settings.paddle_length) * self.scale)) + 1
         self.blocked = np.ones((self.cells + 2 * self.frame,) * 2, bool)
-        border = self.frame + int(np.ceil((1 + settings.thickness / 2) * self.scale))
+        border = self.frame + int(np.ceil((settings.padding + margin + settings.thickness / 2) * self.scale))
         self.blocked[border:-border, border:-border] = False
 
     def free(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -221,29 +228,46 @@ def draw_scene(seed: int, size: int, index: int) -> Scene:
     distractors = draw_distractors(ground, settings, rng)
     first = int(rng.random() < 0.5)
     markers = np.stack([origins[first], terminals[first if label == 1 else 1 - first]])
-    levels = np.array(settings.contrasts)
-    contrasts = levels[(rng.random(2 + len(distractors)) * len(levels)).astype(int)]
+    contrasts = np.array([settings.contrast] * 2 + [settings.distractor_contrast] * len(distractors))
     return Scene(label, margin, tuple(snakes), distractors, markers, contrasts)
 
 
 def render(scene: Scene, size: int) -> np.ndarray:
-    """(size, size) uint8 picture: drawn twice as large, joined by maximum, reduced by Lanczos."""
-    settings, cells = SETTINGS[size], size * SUPERSAMPLING
-    canvas = np.zeros((cells, cells))
-    soft = 0.5 / SUPERSAMPLING  # half a cell: full inside the edge, nothing outside
+    """(size, size) uint8 picture, joined by maximum and clipped at the end, so that a contrast above 1 shows.
 
-    def draw(segment: np.ndarray, radius: float, brightness: float) -> None:
-        squared, rows, columns = squared_distance(segment, radius + soft, SUPERSAMPLING, cells)
-        cover = ((radius + soft - np.sqrt(squared)) / (2 * soft)).clip(0, 1) * brightness
-        np.maximum(canvas[rows, columns], cover, out=canvas[rows, columns])
-
+    Paddles are drawn as in the official generator, whose brightness depends on it: each on a grid of its own that is
+    twice as fine and centred on a pixel, without soft edges, reduced by Lanczos, and only then given its contrast.
+    """
+    settings, picture = SETTINGS[size], _discs(scene, size)
+    reach = int(settings.paddle_length + np.ceil(settings.thickness) + scene.margin)
+    picture = np.pad(picture, reach)
     for snake, contrast in zip((*scene.snakes, *scene.distractors), scene.contrasts, strict=True):
-        for paddle in snake:
-            draw(paddle, settings.thickness / 2, contrast)
+        for x0, y0, x1, y1 in snake.tolist():
+            window = picture[int(y0) :, int(x0) :][: 2 * reach + 1, : 2 * reach + 1]
+            np.maximum(window, contrast * _paddle(x1 - x0, y1 - y0, reach, settings.thickness), out=window)
+    return np.round(picture[reach:-reach, reach:-reach].clip(0, 1) * 255).astype(np.uint8)
+
+
+def _paddle(dx: float, dy: float, reach: int, thickness: float) -> np.ndarray:
+    """A line from the middle pixel to (dx, dy) beside it: (2 * reach + 1, 2 * reach + 1) in 0 ... 1."""
+    large = Image.new("L", (4 * reach + 1,) * 2)
+    middle, width = 2 * reach, round(SUPERSAMPLING * thickness)
+    end = (middle + round(SUPERSAMPLING * dx), middle + round(SUPERSAMPLING * dy))
+    ImageDraw.Draw(large).line([(middle, middle), end], fill=255, width=width)
+    return np.asarray(large.resize((2 * reach + 1,) * 2, Image.Resampling.LANCZOS)) / 255
+
+
+def _discs(scene: Scene, size: int) -> np.ndarray:
+    """The markers: (size, size) in 0 ... 1, drawn twice as large with soft edges and reduced by Lanczos."""
+    cells, radius = size * SUPERSAMPLING, SETTINGS[size].marker_radius
+    canvas = np.zeros((cells, cells), np.uint8)
+    soft = 0.5 / SUPERSAMPLING  # half a cell: full inside the edge, nothing outside
     for marker in scene.markers:
-        draw(np.tile(marker, 2), settings.marker_radius, 1.0)
-    large = Image.fromarray(np.round(canvas * 255).astype(np.uint8))
-    return np.asarray(large.resize((size, size), Image.Resampling.LANCZOS))
+        squared, rows, columns = squared_distance(np.tile(marker, 2), radius + soft, SUPERSAMPLING, cells)
+        cover = ((radius + soft - np.sqrt(squared)) / (2 * soft)).clip(0, 1)
+        disc = np.round(cover * 255).astype(np.uint8)
+        np.maximum(canvas[rows, columns], disc, out=canvas[rows, columns])
+    return np.asarray(Image.fromarray(canvas).resize((size, size), Image.Resampling.LANCZOS)) / 255
 
 
 def draw_image(seed: int, size: int, index: int) -> tuple[np.ndarray, int]:

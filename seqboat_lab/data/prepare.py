@@ -9,7 +9,8 @@ from seqboat_lab.config import DataConfig
 from seqboat_lab.config.data import DATA_CONFIGS, PATHFINDER_SIZES
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.base import SPLITS, TaskDataModule
-from seqboat_lab.data.errors import DataError
+from seqboat_lab.data.errors import ArchiveError, DataError
+from seqboat_lab.data.files import user_path, writing
 from seqboat_lab.data.sources import SOURCES, download
 from seqboat_lab.data.store import Store
 from seqboat_lab.data.unpack import unpack
@@ -27,19 +28,33 @@ def prepare(
     Raises `DataError`.
     """
     module = TASKS[task](config, seed=0, batch_size=1)
-    module.processes = processes
+    module.processes, module.thorough = processes, True
+    with writing(module.root):
+        _bring(task, module, archive)
+        module.prepare_data()
+        module.setup()
+        return module.sizes()
+
+
+def _bring(task: str, module: TaskDataModule, archive: Path | str | None) -> None:
+    """Official files in their place."""
     official = module.official
     if official is None:
         if archive is not None:
             raise DataError(f"{archive}: --from is for official files, which {task} does not read as it is configured")
     elif not official.is_whole(module.official_directory()):
-        if archive is None:
-            archive = download(SOURCES[official.archive], Path(config.root) / "downloads")
-        take = unpack_file if official.single_file else unpack
-        take(Path(archive), official, Path(config.root) / official.place)
-    module.prepare_data()
-    module.setup()
-    return module.sizes()
+        ours = archive is None
+        source = (
+            download(SOURCES[official.archive], module.root / "downloads") if ours else user_path(archive, "--from")
+        )
+        try:
+            (unpack_file if official.single_file else unpack)(source, official, module.root / official.place)
+        except ArchiveError as error:
+            if not ours:
+                raise
+            aside = source.with_name(f"{source.name}.damaged")
+            source.replace(aside)
+            raise DataError(f"{error}; it was moved to {aside.name}, so that the next call downloads it anew") from None
 
 
 @dataclass(frozen=True)
@@ -59,14 +74,14 @@ class StatusRow:
 
 def status(root: Path | str) -> list[StatusRow]:
     """What is there under `root` and what is missing."""
-    rows = []
+    rows, root = [], user_path(root, "--root")
     for task, cls in DATA_CONFIGS.items():
         sizes = [{"size": size} for size in PATHFINDER_SIZES if size > 16] if task == "pathfinder" else [{}]
         for fields in sizes:
             module = TASKS[task](cls(root=str(root), **fields), seed=0, batch_size=1)
             rows.append(_row(task, module))
         shown = {row.variant for row in rows if row.task == task}
-        for directory in sorted((Path(root) / "prepared" / task).glob("[!.]*")):
+        for directory in sorted((root / "prepared" / task).glob("[!.]*")):
             counts = _counts(lambda at=directory: {split: len(Store(at / split)) for split in SPLITS})
             if directory.name not in shown and counts:
                 rows.append(StatusRow(task, directory.name, "ready", directory, counts))

@@ -16,7 +16,7 @@ def progress(
     """A function that is told how many more items (or bytes) are done."""
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn(),
         console=Console(file=sys.stderr), disable=not sys.stderr.isatty(), transient=True,
     )  # fmt: skip
     with bar:

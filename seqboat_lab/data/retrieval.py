@@ -11,8 +11,9 @@ from seqboat_lab.config.data import RetrievalConfig
 from seqboat_lab.data import synthetic
 from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Bytes, decode_bytes
-from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.errors import DataError, shown
+from seqboat_lab.data.files import read_lines
+from seqboat_lab.data.origin import fingerprint_of
 
 FILES = {split: f"new_aan_pairs.{name}.tsv" for split, name in (("train", "train"), ("val", "eval"), ("test", "test"))}
 LABELS = {b"0": 0, b"0.0": 0, b"1": 1, b"1.0": 1}
@@ -25,21 +26,19 @@ def read_pairs(path: Path) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]
     Raises `DataError` with file and line number.
     """
     number = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            columns = line.removesuffix(b"\n").split(b"\t")
-            if len(columns) != 5:
-                raise DataError(
-                    f"{where}: expected 5 tab-separated columns (label, id1, id2, text1, text2), found {len(columns)}"
-                )
-            if columns[0] not in LABELS:
-                shown = repr(columns[0][:20].decode("utf-8", "replace"))
-                raise DataError(f"{where}: label {shown}; expected 0 or 1 (or 0.0 or 1.0)")
-            for name, text in zip(("text1", "text2"), columns[3:], strict=True):
-                if not text:
-                    raise DataError(f"{where}: {name} is empty; expected a document")
-            yield tuple(np.frombuffer(text, np.uint8) for text in columns[3:]), LABELS[columns[0]]
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        columns = line.removesuffix(b"\n").split(b"\t")
+        if len(columns) != 5:
+            raise DataError(
+                f"{where}: expected 5 tab-separated columns (label, id1, id2, text1, text2), found {len(columns)}"
+            )
+        if columns[0] not in LABELS:
+            raise DataError(f"{where}: label {shown(columns[0], 20)}; expected 0 or 1 (or 0.0 or 1.0)")
+        for name, text in zip(("text1", "text2"), columns[3:], strict=True):
+            if not text:
+                raise DataError(f"{where}: {name} is empty; expected a document")
+        yield tuple(np.frombuffer(text, np.uint8) for text in columns[3:]), LABELS[columns[0]]
     if number == 0:
         raise DataError(f"{path}: the file is empty; expected one pair of documents a line")
 
@@ -60,7 +59,9 @@ class RetrievalDataModule(SequenceDataModule):
         if self.config.source != "official":
             return None
         members = ("lra_release/lra_release/tsv_data", "lra_release/tsv_data")
-        return Official("lra_release", members, "lra_release/tsv_data", tuple(FILES.values()), r"^new_aan_pairs\.")
+        return Official(
+            "lra_release", members, "lra_release/tsv_data", tuple(FILES.values()), r"^new_aan_pairs\.", largest=1 << 35
+        )
 
     @property
     def variant(self) -> str:

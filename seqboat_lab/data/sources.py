@@ -1,11 +1,14 @@
 """Downloads and streams: the only file of the project that reaches the network.
 
-A download resumes where it stopped, is verified (size, SHA-256 where known), and lands by atomic rename.
+A download resumes where it stopped, is verified (kind, size, SHA-256 where known), and lands by atomic rename. Servers
+may break off, lie, be slow, or send something else: a file without a published checksum is never resumed from a server
+that names no version of it, nor taken from one that does not say where it ends.
 """
 
 import hashlib
 import http.client
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +18,7 @@ from typing import Any
 
 from seqboat_lab.data.errors import DataError
 from seqboat_lab.data.files import locked, writing
+from seqboat_lab.data.partial_download import Partial, other_kind
 from seqboat_lab.data.progress import progress
 
 CHUNK = 1 << 18
@@ -23,6 +27,9 @@ RETRIES = 5
 PAUSE = 1.0
 """Seconds before the first retry; doubled each time."""
 TIMEOUT = 30.0
+"""Seconds without any byte; twice as many until the header of an answer is whole."""
+SLOWEST, WINDOW = 2_000, 60.0
+"""Bytes per second, over so many seconds, below which a mirror is given up: 7.7 GB would take over a month."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Source:
     """Checksum, where published."""
     offline: str
     """What to do without a network."""
+    largest: int = 1 << 35
+    """Bytes that it does not exceed, where the size is not published."""
 
 
 _LRA_OFFLINE = "data.source=generated (ListOps, Pathfinder) or data.source=synthetic (Retrieval) need no download"
@@ -134,7 +143,7 @@ def download(source: Source, directory: Path) -> Path:
     target = directory / source.filename
     if target.is_file():
         return target
-    partial = directory / f".{source.filename}.download"
+    partial = Partial(directory / f".{source.filename}.download")
     with locked(target):
         if target.is_file():  # another process was first
             return target
@@ -144,7 +153,8 @@ def download(source: Source, directory: Path) -> Path:
                 with writing(target):
                     _fetch(url, partial, source)
                     _verify(partial, source)
-                    partial.rename(target)
+                    partial.path.rename(target)
+                    partial.remove()
                 return target
             except _Failed as problem:
                 problems.append(f"{url}: {problem}")
@@ -154,69 +164,150 @@ def download(source: Source, directory: Path) -> Path:
     )
 
 
-def _fetch(url: str, partial: Path, source: Source) -> None:
-    """Bring `partial` to its full length, from where it stands; connections that break are opened again."""
-    fruitless, reason = 0, ""
+def _fetch(url: str, partial: Partial, source: Source) -> None:
+    """Bring the file to its full length, from where it stands; connections that break are opened again."""
+    fruitless, reason, pace = 0, "", _Pace()
     while fruitless <= RETRIES:
         if fruitless:
             time.sleep(PAUSE * 2 ** (fruitless - 1))
-        before = _size(partial)
+        before = partial.size
         try:
-            if _fetch_once(url, partial, source):
+            if _fetch_once(url, partial, source, pace):
                 return
-            reason = f"the connection ended after {_size(partial)} bytes"
+            reason = f"the connection ended after {partial.size} bytes"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # there is more here than there: not the same file
-                partial.unlink(missing_ok=True)
-            elif error.code < 500:
-                raise _Failed(f"HTTP {error.code} {error.reason}") from None
-            reason = f"HTTP {error.code} {error.reason}"
+            with error:
+                if error.code == 416:  # there is more here than there: not the same file
+                    partial.remove()
+                elif error.code < 500:
+                    raise _Failed(f"HTTP {error.code} {_line(error.reason)}") from None
+                reason = f"HTTP {error.code} {_line(error.reason)}"
         except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError) as error:
-            reason = f"no connection ({getattr(error, 'reason', error)})"
+            reason = f"no connection ({_line(getattr(error, 'reason', error))})"
             if before == 0 and isinstance(error, urllib.error.URLError):
                 raise _Failed(reason) from None  # nothing ever came: try the next mirror at once
-        fruitless = fruitless + 1 if _size(partial) <= before else 0
+        except (ValueError, LookupError) as error:  # a redirection to nowhere, a name that no host can have
+            raise _Failed(f"an answer that makes no sense ({_line(error)})") from None
+        fruitless = fruitless + 1 if partial.size <= before else 0
     raise _Failed(reason)
 
 
-def _fetch_once(url: str, partial: Path, source: Source) -> bool:
+def _line(problem: object) -> str:
+    return " ".join(str(problem).split())[:200]
+
+
+def _fetch_once(url: str, partial: Partial, source: Source, pace: "_Pace") -> bool:
     """One connection's worth; True when the file has its announced length."""
-    have = _size(partial)
-    if source.size is not None and have == source.size:
+    if source.size is not None and partial.size == source.size:
         return True
-    headers = {"User-Agent": "seqboat-lab"} | ({"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    version = partial.version(url)
+    if partial.size and not (version or source.sha256):
+        partial.remove()  # nobody could tell whether the rest belongs to it
+    have = partial.size
+    headers = {"User-Agent": "seqboat-lab", "Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})
+    with _opened(urllib.request.Request(url, headers=headers)) as response:
+        sent = response.headers.get("Content-Range", "")
+        resumed = have > 0 and response.status == 206 and sent.startswith(f"bytes {have}-")
+        if response.status == 206 and not resumed:
+            partial.remove()
+            return False
+        if response.status not in (200, 206):
+            raise _Failed(f"HTTP {response.status} without a file")
         start = have if resumed else 0
-        announced = response.headers.get("Content-Length")
-        total = None if announced is None else start + int(announced)
-        if source.size is not None and total is not None and total != source.size:
-            raise _Failed(f"the file there has {total} bytes, expected {source.size}")
+        total = _total(response, start, source)
         title = f"downloading {source.filename}"
+        if not resumed:
+            partial.begin(url, _version(response))
         with (
-            open(partial, "ab" if resumed else "wb") as file,
+            open(partial.path, "ab") as file,
             progress(title, total, in_bytes=True, start=start) as tick,
         ):
-            while block := response.read(CHUNK):
+            while block := response.read1(CHUNK):
+                pace.count(len(block))
+                if file.tell() == 0 and len(block) >= 512 and (problem := other_kind(block, source.filename)):
+                    partial.remove()
+                    raise _Failed(f"{problem} ({response.headers.get('Content-Type', 'of no type')})")
+                if file.tell() + len(block) > (total or source.size or source.largest):
+                    raise _Failed("more comes than such a file can have")
                 file.write(block)
                 tick(len(block))
-    return total is None or _size(partial) >= total
+    return total is None or partial.size >= total
 
 
-def _verify(partial: Path, source: Source) -> None:
+def _opened(request: urllib.request.Request) -> Any:
+    """The answer, when its header is whole. A server may send that so slowly that no timeout of the socket's sees it:
+    the thread is then left behind."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(urllib.request.urlopen(request, timeout=TIMEOUT))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * TIMEOUT)
+    if not found:
+        raise _Failed(f"no answer within {2 * TIMEOUT:g} seconds")
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _total(response: Any, start: int, source: Source) -> int | None:
+    """The file's announced length; None where the answer has an end that can be told, and no length."""
+    announced = response.headers.get("Content-Length")
+    if announced is None:
+        if source.size is None and not response.chunked:
+            raise _Failed("the server does not say how long the file is, so that a cut one could not be told")
+        return None
+    if not (announced.isascii() and announced.isdigit() and len(announced) < 19):
+        raise _Failed(f"a length of {announced[:40]!r}")
+    total = start + int(announced)
+    if source.size is not None and total != source.size:
+        raise _Failed(f"the file there has {total} bytes, expected {source.size}")
+    if total > source.largest:
+        raise _Failed(f"the file there has {total} bytes, expected at most {source.largest}")
+    return total
+
+
+def _version(response: Any) -> str | None:
+    """What tells this version of the file from others: its strong ETag, else its date."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+class _Pace:
+    """Gives a mirror up that is too slow, over all its connections: one may send a byte and break off for ever."""
+
+    def __init__(self) -> None:
+        self.since, self.arrived = time.monotonic(), 0
+
+    def count(self, arrived: int) -> None:
+        self.arrived += arrived
+        passed = time.monotonic() - self.since
+        if passed >= WINDOW:
+            if self.arrived < SLOWEST * passed:
+                raise _Failed(f"too slow ({self.arrived / passed:,.0f} bytes/s, expected at least {SLOWEST:,})")
+            self.since, self.arrived = time.monotonic(), 0
+
+
+def _verify(partial: Partial, source: Source) -> None:
     """Refuse (and remove) a file that is not the published one."""
     problem = None
-    if source.size is not None and _size(partial) != source.size:
-        problem = f"got {_size(partial)} bytes, expected {source.size}"
-    elif source.sha256 is not None:
-        with open(partial, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != source.sha256:
-            problem = f"SHA-256 is {digest}, expected {source.sha256}"
+    if source.size is not None and partial.size != source.size:
+        problem = f"got {partial.size} bytes, expected {source.size}"
+    else:
+        with open(partial.path, "rb") as file:
+            problem = other_kind(file.read(512), source.filename)
+            file.seek(0)
+            if not problem and source.sha256 is not None:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != source.sha256:
+                    problem = f"SHA-256 is {digest}, expected {source.sha256}"
     if problem:
-        partial.unlink()
+        partial.remove()
         raise _Failed(problem)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -1,6 +1,6 @@
 """Speech Commands SC10: ten spoken words as raw 16 kHz audio (Warden 2018, arXiv 1804.03209)."""
 
-import wave
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from seqboat_lab.config.data import SpeechCommandsConfig
-from seqboat_lab.data import synthetic
+from seqboat_lab.data import synthetic, wav
 from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Real
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.files import LONGEST_LINE, data_files, is_data, read_bounded
+from seqboat_lab.data.origin import fingerprint_of
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 """Word of each label."""
@@ -25,27 +26,7 @@ EXACT_SHARES = (0.70, 0.85)
 
 def read_wav(path: Path) -> np.ndarray:
     """A clip's samples, (n,) int16. Raises `DataError` unless it is mono 16-bit audio of 16 kHz, up to a second."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            found = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
-            if found != (1, 16, RATE):
-                raise DataError(
-                    f"{path}: expected 1 channel of 16 bits at {RATE} Hz, found {found[0]} of {found[1]} bits at "
-                    f"{found[2]} Hz; convert it"
-                )
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-            announced = file.getnframes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such clip; unpack the archive again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from None
-    except (wave.Error, EOFError) as error:
-        raise DataError(f"{path}: not a WAV file ({str(error) or 'it breaks off'}); unpack the archive again") from None
-    if len(samples) != announced:
-        raise DataError(f"{path}: breaks off after {len(samples)} of {announced} samples; unpack the archive again")
-    if not 0 < len(samples) <= LENGTH:
-        raise DataError(f"{path}: {len(samples)} samples; expected 1 to {LENGTH}")
-    return samples
+    return wav.read_wav(path, RATE, LENGTH)
 
 
 class SpeechCommandsDataModule(SequenceDataModule):
@@ -64,7 +45,15 @@ class SpeechCommandsDataModule(SequenceDataModule):
         if self.config.source != "official":
             return None
         wanted = rf"^(({'|'.join(WORDS)})/[^/]+\.wav|(validation|testing)_list\.txt)$"
-        return Official("speech_commands", ("",), "speech_commands_v0.02", (*LISTS.values(), *WORDS), wanted)
+        return Official(
+            "speech_commands",
+            ("",),
+            "speech_commands_v0.02",
+            (*LISTS.values(), *WORDS),
+            wanted,
+            largest=1 << 24,
+            unpacked=1 << 34,
+        )
 
     @property
     def variant(self) -> str:
@@ -82,21 +71,29 @@ class SpeechCommandsDataModule(SequenceDataModule):
                 raise self.missing(path, "set data.source=synthetic to try things out on a small stand-in")
         return fingerprint_of(paths)
 
+    def places(self, split: Split) -> Sequence[Path]:
+        if self.config.source == "synthetic":
+            return ()
+        return [self.official_directory() / word for word in WORDS]
+
     def listed(self, split: Split) -> Iterator[tuple[Path, int]]:
         """Clips and labels of an official split: the lists name validation and test, the rest is training."""
         root = self.official_directory()
         lists: dict[str, list[str]] = {}
         for name, file in LISTS.items():
-            lines = (root / file).read_text(encoding="utf-8", errors="replace").splitlines()
+            text = read_bounded(root / file, LONGEST_LINE, "a list of clips").decode("utf-8", "surrogateescape")
+            lines = text.splitlines()
             lists[name] = [line.strip() for line in lines if line.split("/")[0] in WORDS]
             if not lists[name]:
                 raise DataError(f"{root / file}: lists no clip of the ten words; unpack the archive again")
             for number, line in enumerate(lines, start=1):
-                if line.split("/")[0] in WORDS and not (root / line.strip()).is_file():
-                    raise DataError(f"{root / file}, line {number}: {line} is not there; unpack the archive again")
+                if line.split("/")[0] in WORDS and not _is_clip(root, line.strip()):
+                    raise DataError(
+                        f"{root / file}, line {number}: {line[:200]} is not there; unpack the archive again"
+                    )
         if split == "train":
             held = {*lists["val"], *lists["test"]}
-            clips = [f"{word}/{path.name}" for word in WORDS for path in sorted((root / word).glob("*.wav"))]
+            clips = [f"{word}/{path.name}" for word in WORDS for path in data_files(root / word, ".wav")]
             chosen = [clip for clip in clips if clip not in held]
         else:
             chosen = lists[split]
@@ -105,7 +102,7 @@ class SpeechCommandsDataModule(SequenceDataModule):
     def exact(self, split: Split) -> Iterator[tuple[Path, int]]:
         """Clips and labels of a drawn split of the clips of exactly 16,000 samples, 70/15/15 in each class."""
         for label, word in enumerate(WORDS):
-            files = sorted((self.official_directory() / word).glob("*.wav"))
+            files = data_files(self.official_directory() / word, ".wav")
             files = [file for file in files if len(read_wav(file)) == LENGTH]
             order = np.random.default_rng([self.config.split_seed, label]).permutation(len(files))
             ends = [0, *(round(share * len(files)) for share in EXACT_SHARES), len(files)]
@@ -133,6 +130,14 @@ class SpeechCommandsDataModule(SequenceDataModule):
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [""] * len(ids)  # a sample of a wave has no character
+
+
+def _is_clip(root: Path, clip: str) -> bool:
+    """Whether a line of a list names a clip in the folder of a word."""
+    word, _, name = clip.partition("/")
+    if "/" in name or not is_data(name) or len(os.fsencode(name)) > 255:
+        return False
+    return (root / word / name).is_file()
 
 
 def _to_second(samples: np.ndarray) -> np.ndarray:

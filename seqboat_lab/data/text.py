@@ -13,7 +13,8 @@ from seqboat_lab.data import synthetic
 from seqboat_lab.data.base import Official, SequenceDataModule, Split, TaskSpec
 from seqboat_lab.data.encode import Bytes, decode_bytes
 from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.store import fingerprint_of
+from seqboat_lab.data.files import LONGEST_LINE, data_files, read_bounded
+from seqboat_lab.data.origin import fingerprint_of
 
 CLASSES = ("neg", "pos")
 """Directory of each label."""
@@ -23,7 +24,7 @@ CARVED = 0.1
 
 def read_review(path: Path) -> np.ndarray:
     """A review's bytes, (L,) uint8. Raises `DataError` if there are none."""
-    data = path.read_bytes()
+    data = read_bounded(path, LONGEST_LINE, "a review")
     if not data:
         raise DataError(f"{path}: the review is empty; expected its text; get the file again or delete it")
     return np.frombuffer(data, np.uint8)
@@ -44,7 +45,15 @@ class TextDataModule(SequenceDataModule):
         if self.config.source != "official":
             return None
         folders = tuple(f"{split}/{name}" for split in ("train", "test") for name in CLASSES)
-        return Official("aclImdb", ("aclImdb",), "aclImdb", folders, r"^(train|test)/(pos|neg)/[^/]+\.txt$")
+        return Official(
+            "aclImdb",
+            ("aclImdb",),
+            "aclImdb",
+            folders,
+            r"^(train|test)/(pos|neg)/[^/]+\.txt$",
+            largest=1 << 24,
+            unpacked=1 << 31,
+        )
 
     @property
     def variant(self) -> str:
@@ -70,12 +79,21 @@ class TextDataModule(SequenceDataModule):
                 raise self.missing(folder, "set data.source=synthetic to try things out on a small stand-in")
         return fingerprint_of(folders)
 
+    def places(self, split: Split) -> Sequence[Path]:
+        if self.config.source == "synthetic":
+            return ()
+        return [self.official_directory() / ("test" if self._is_held(split) else "train") / name for name in CLASSES]
+
+    def _is_held(self, split: Split) -> bool:
+        """Whether the split is the official test split."""
+        return split == "test" or (split == "val" and self.config.validation == "test")
+
     def files(self, split: Split) -> Iterator[tuple[Path, int]]:
         """The split's reviews and labels, in a fixed order."""
-        held = split == "test" or (split == "val" and self.config.validation == "test")
+        held = self._is_held(split)
         for label, name in enumerate(CLASSES):
             folder = self.official_directory() / ("test" if held else "train") / name
-            files = sorted(folder.glob("*.txt"))
+            files = data_files(folder, ".txt")
             if not files:
                 raise DataError(f"{folder}: expected reviews (*.txt) here, found none; unpack the archive again")
             if not held and self.config.validation == "carve":

@@ -2,20 +2,25 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import shutil
+import struct
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from seqboat_lab.data.base import Official
-from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.files import landing, locked, open_source, remove
+from seqboat_lab.data.errors import ArchiveError, DataError, shown
+from seqboat_lab.data.files import is_data, landing, locked, open_source, remove
 from seqboat_lab.data.progress import progress
+
+DESCRIPTION = 1 << 20
+"""Bytes of a header that describes another member: a long name, say."""
 
 
 def unpack(archive: Path, official: Official, directory: Path) -> None:
@@ -23,7 +28,8 @@ def unpack(archive: Path, official: Official, directory: Path) -> None:
 
     Of several copies in the archive the first of `official.members` that is whole is taken. Raises `DataError`
     for an archive that is damaged, truncated, incomplete or unsafe: absolute paths, `..`, links and devices
-    are refused wherever they are in it.
+    are refused wherever they are in it, and so is what unpacks to more than the task can have. Files that are not data
+    (`._x.txt`, `.DS_Store`) are left out.
     """
     if not archive.is_file():
         raise DataError(f"{archive}: no such archive")
@@ -42,14 +48,21 @@ def unpack(archive: Path, official: Official, directory: Path) -> None:
             copies = [staging / str(i) for i in range(len(official.members))]
             try:
                 with _readable(archive):
-                    for member, stream in _members(archive):
+                    for member, stream in _members(archive, official.unpacked):
                         copy, relative = _destination(PurePosixPath(member.name), official.members, copies)
-                        if copy and member.isfile() and wanted.search(str(relative)):
+                        if not (copy and member.isfile() and wanted.search(str(relative))):
+                            continue
+                        if member.size > official.largest:
+                            raise ArchiveError(
+                                f"{archive}: refused, since its member {shown(member.name, 200)} unpacks to "
+                                f"{member.size:,} bytes; at most {official.largest:,} are possible"
+                            )
+                        if all(is_data(part) for part in relative.parts):
                             _write(stream(), copy / relative)
                 whole = [copy for copy in copies if official.is_whole(copy)]
                 if not whole:
                     places = " or ".join(filter(None, official.members)) or "the data"
-                    raise DataError(
+                    raise ArchiveError(
                         f"{archive}: holds no complete copy of {places}; expected {', '.join(official.needed[:4])} "
                         "there; is it the right archive?"
                     )
@@ -66,7 +79,7 @@ def _destination(name: PurePosixPath, members: tuple[str, ...], copies: list[Pat
     return None, Path()
 
 
-def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Callable]]:
+def _members(archive: Path, unpacked: int) -> Iterator[tuple[tarfile.TarInfo, Callable]]:
     """Every member in order and a function that opens it, each checked to be harmless."""
     with (
         open_source(archive) as file,
@@ -74,28 +87,70 @@ def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Callable]]:
         tarfile.open(fileobj=plain, mode="r|", tarinfo=_StrictTarInfo) as tar,
         progress(f"unpacking {archive.name}", archive.stat().st_size, in_bytes=True) as tick,
     ):
-        seen = 0
+        seen = total = 0
         for member in tar:
             _check(archive, member)
+            total += member.size
+            if total > unpacked:
+                raise ArchiveError(
+                    f"{archive}: refused, since it unpacks to more than {unpacked:,} bytes; is it the right archive?"
+                )
             yield member, lambda member=member: tar.extractfile(member)
             tick(file.tell() - seen)
             seen = file.tell()
-        while plain.read(1 << 20):  # to the end, where the checksum of a compressed file is
-            pass
+        while piece := plain.read(1 << 20):  # to the end, where the checksum of a compressed file is
+            total += len(piece)
+            if total > unpacked:
+                raise tarfile.ReadError("it goes on and on behind its end")
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
     """The tar inside a plain or compressed file. Python's own tarfile would leave checksums unchecked here."""
     magic = file.read(6)
     file.seek(0)
-    for start, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+    for start, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", _open_xz)):
         if magic.startswith(start):
             return opener(file)
     return file
 
 
+class _Xz(io.RawIOBase):
+    """Python's own `lzma.open` allocates up to 4 GB where a file's header asks for it; this up to 256 MB."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.decompressor = file, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.decompressor.eof:
+            piece = self.file.read(1 << 16) if self.decompressor.needs_input else b""
+            if self.decompressor.needs_input and not piece:
+                raise EOFError("it breaks off")
+            data = self.decompressor.decompress(piece, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+
+def _open_xz(file: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_Xz(file), 1 << 16)
+
+
 class _StrictTarInfo(tarfile.TarInfo):
-    """tarfile takes an archive that breaks off between two members for one that ends there; this does not."""
+    """tarfile takes an archive that breaks off between two members for one that ends there; this does not.
+
+    Nor does it take any size for true of a header that only describes the next member, and is held in memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0 or (not (info.isfile() or info.isdir()) and info.size > DESCRIPTION):
+            raise tarfile.ReadError("a header with an absurd size")
+        return info
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -109,11 +164,14 @@ class _StrictTarInfo(tarfile.TarInfo):
 def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except DataError:
+        raise
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, LookupError, ArithmeticError,
+            TypeError, AttributeError, MemoryError, RecursionError, struct.error) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's trouble, not the archive's
         problem = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
+        raise ArchiveError(
             f"{archive}: damaged or truncated archive, or no tar at all ({problem}); nothing of it was kept: "
             "get it again"
         ) from None
@@ -121,15 +179,16 @@ def _readable(archive: Path) -> Iterator[None]:
 
 def _check(archive: Path, member: tarfile.TarInfo) -> None:
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+    if "\0" in member.name or path.is_absolute() or ".." in path.parts or "\\" in member.name:
         what = "a path that leads out of the directory"
     elif member.issym() or member.islnk():
         what = "a link"
-    elif not (member.isfile() or member.isdir()):
+    elif not (member.isfile() or member.isdir()) or member.issparse():
         what = "a device or another special file"
     else:
         return
-    raise DataError(f"{archive}: refused, since its member {member.name!r} is {what}; nothing was unpacked")
+    name = shown(member.name, 200)
+    raise ArchiveError(f"{archive}: refused, since its member {name} is {what}; nothing was unpacked")
 
 
 def _write(stream, path: Path) -> None:

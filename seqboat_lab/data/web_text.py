@@ -148,7 +148,7 @@ class WebTextDataModule(LanguageDataModule):
 
     @property
     def place(self) -> Path:
-        return Path(self.config.root) / "prepared" / self.name / self.variant
+        return self.root / "prepared" / self.name / self.variant
 
     def text_file(self) -> Path:
         if not self.place.is_file():

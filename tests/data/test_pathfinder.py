@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seqboat_lab.cli import main
 from seqboat_lab.config.data import PathfinderConfig
 from seqboat_lab.data import DataError
 from seqboat_lab.data.pathfinder import PathfinderDataModule
@@ -237,3 +238,16 @@ def test_the_sheet_needs_no_suffix_and_says_where_it_cannot_be(tmp_path):
         assert sheet.format == "PNG"
     with pytest.raises(DataError, match=r"sheet: .*; check its permissions, or choose another path"):
         save_sheet(tmp_path / "sheet" / "below.png", 16, count=4)
+
+
+def test_images_drawn_by_former_rules_are_not_mistaken_for_these(tmp_path, capsys):
+    """Former versions wrote to these two directories; what lies there is left alone and never read."""
+    old = tmp_path / "pathfinder/size16_images20_seed0/pathfinder16/curv_contour_length_4"
+    (old / "metadata").mkdir(parents=True)
+    (old / "metadata/0.npy").write_text("not to be read")
+    (tmp_path / "prepared/pathfinder/size16_images20_seed0_split-seed42/train").mkdir(parents=True)
+    arguments = ["source=generated", "size=16", "images=20", f"root={tmp_path}", "--processes", "1"]
+    assert main(["data", "prepare", "pathfinder", *arguments]) == 0
+    assert (old / "metadata/0.npy").read_text() == "not to be read"
+    (drawn,) = {path.name for path in (tmp_path / "pathfinder").iterdir()} - {"size16_images20_seed0"}
+    assert drawn.startswith("size16_images20_seed0_v")
