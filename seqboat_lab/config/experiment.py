@@ -67,6 +67,9 @@ class TrainerConfig:
     """Validation batches per validation; null = the whole split."""
     log_every: int = 20
     """Updates between logged training values."""
+    checkpoint_minutes: float | None = None
+    """Also save after so many minutes without a checkpoint, against kills without a warning; null = only after
+    validations, and when a signal ends the run."""
     accumulate: int = 1
     """Batches whose gradients are added up for one update."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -85,6 +88,8 @@ class TrainerConfig:
     def __post_init__(self):
         for name in ("max_steps", "val_every", "log_every", "accumulate", "devices"):
             at_least(self, name, 1)
+        if self.checkpoint_minutes is not None:
+            positive(self, "checkpoint_minutes")
         for name in ("val_batches", "threads"):
             if getattr(self, name) is not None:
                 at_least(self, name, 1)
