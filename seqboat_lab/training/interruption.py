@@ -95,7 +95,7 @@ class Interruptible(Callback):
         number = _most(trainer, self.asked)
         if number:
             self.validation_due = True
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             raise Interrupted(number)
 
     def _save_if_asked(self, trainer: L.Trainer) -> None:
@@ -104,7 +104,7 @@ class Interruptible(Callback):
         if not what:
             return
         if self.saved_step != trainer.global_step:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self.saved_step = trainer.global_step
         self.saved_at = time.monotonic()
         if what != SAVE:
