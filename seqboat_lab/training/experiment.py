@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from seqboat_lab.data import TASKS
 from seqboat_lab.data.base import TaskDataModule, as_first_of
 from seqboat_lab.training.checkpoints import LAST, Checkpoint, MovableCheckpoint, SafeCheckpointIO, has_checkpoint
 from seqboat_lab.training.classification import ClassificationModule
-from seqboat_lab.training.files import run_files
+from seqboat_lab.training.files import run_files, told_once
 from seqboat_lab.training.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
@@ -97,7 +97,7 @@ def fit(
         logger=[tensorboard, table],
         default_root_dir=run_dir,
     )
-    with occupied(run_dir, resuming=checkpoint is not None), run_files(run_dir):
+    with occupied(run_dir, resuming=checkpoint is not None), run_files(run_dir), told_once():
         if trainer.is_global_zero:
             write_config(config, run_dir)
             if checkpoint is not None:
@@ -189,11 +189,10 @@ def resume_or_start(config: ExperimentConfig, run_dir: Path) -> dict:
     """
     if not has_checkpoint(run_dir):
         return fit(config, run_dir)
-    if (run_dir / "summary.json").is_file() and run_dir.joinpath("config.yaml").is_file():
-        summary = read_summary(run_dir)
-        if summary.get("steps", 0) >= config.trainer.max_steps:
-            check_same_run(run_dir, config)
-            return summary
+    check_same_run(run_dir, config)
+    with suppress(ConfigError):  # no summary: not at its end
+        if read_summary(run_dir)["steps"] >= config.trainer.max_steps:
+            return read_summary(run_dir)
     config, checkpoint = resumable(run_dir, config)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     return fit(config, run_dir, checkpoint)
