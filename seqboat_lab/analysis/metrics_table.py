@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -10,7 +11,7 @@ def print_metrics(title: str, values: Mapping[str, float]) -> None:
     """Prints metrics; those named `<metric>/layer_<i>` as one row per layer."""
     per_layer = {name: value for name, value in values.items() if "/layer_" in name}
     console = Console()
-    table = Table("metric", title=title, title_justify="left")
+    table = Table("metric", title=escape(title), title_justify="left")
     table.add_column("value", justify="right")
     for name, value in values.items():
         if name not in per_layer:

@@ -1,6 +1,7 @@
 """A checkpoint is whole at every moment, whatever ends the process that writes it."""
 
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -45,6 +46,29 @@ def test_kills_while_checkpoints_are_written_change_nothing(fit, tmp_path, elsew
         for path in (elsewhere / "run" / "checkpoints").glob("*.ckpt"):
             read_checkpoint(path)
     assert main(fit(elsewhere / "run")) == 0
+    assert_same_run(tmp_path / "whole", elsewhere / "run")
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(fit, tmp_path, elsewhere):
+    longer = (
+        "trainer.max_steps=100",
+        "trainer.val_every=7",
+        "trainer.accumulate=2",
+        "trainer.checkpoint_minutes=0.003",
+    )
+    assert main(fit(tmp_path / "whole", *longer)) == 0
+    moments = random.Random(0)
+    for kill in range(20):
+        process = child.run(*fit(elsewhere / "run", *longer), log=tmp_path / "log")
+        process.join(moments.uniform(0.2, 2.5))
+        if process.exitcode is not None:  # it had come to its end: begin again
+            assert process.exitcode == 0, (kill, (tmp_path / "log").read_text())
+            assert_same_run(tmp_path / "whole", elsewhere / "run")
+            shutil.rmtree(elsewhere / "run")
+        process.kill()
+        process.join()
+    assert main(fit(elsewhere / "run", *longer)) == 0
     assert_same_run(tmp_path / "whole", elsewhere / "run")
 
 

@@ -1,5 +1,6 @@
 """Signals end a run with a checkpoint of the step it is at, and a way to go on."""
 
+import multiprocessing as mp
 import os
 import signal
 import time
@@ -139,6 +140,23 @@ def test_a_second_ctrl_c_does_not_wait_for_the_end_of_a_step(tiny, tmp_path):
 
     with pytest.raises(KeyboardInterrupt, match="no checkpoint yet"):
         experiment.fit(tiny(), tmp_path, extra=[Impatient()])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_all_of_a_job_leaves_the_workers_of_its_loaders_to_it(tiny, tmp_path, number):
+    class ToWorkers(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 5:
+                workers = mp.active_children()
+                assert workers
+                for worker in workers:
+                    os.kill(worker.pid, number)
+                time.sleep(0.3)
+                assert all(worker.is_alive() for worker in workers)
+
+    config = tiny("data.num_workers=2")
+    assert experiment.fit(config, tmp_path / "run", extra=[ToWorkers()])["steps"] == 8
+    assert not mp.active_children()  # and they end with it
 
 
 def test_checkpoints_by_minutes(tiny, tmp_path):
