@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. model.memory_size=64")
     sub.add_argument("--resume", type=path, metavar="RUN_DIR", help="continue the run in this directory")
     sub.add_argument("--run-dir", type=path, help="where results go (default: runs/<experiment>/<time>)")
+    help = "with --run-dir, for schedulers: start, go on or tell the results, whatever happened there before"
+    sub.add_argument("--resume-or-start", action="store_true", help=help)
 
     sub = command("evaluate", _evaluate, "measure a finished run on a whole split")
     sub.add_argument("run_dir", type=path, help="the run's directory")
@@ -149,6 +151,8 @@ def _fit(options: argparse.Namespace) -> None:
         overrides = [o for o in (options.config, *options.overrides) if o]
         if overrides and "=" not in overrides[0]:
             raise ConfigError("fit", f"--resume goes on with the run's own config; leave {overrides[0]} out")
+        if options.resume_or_start or options.run_dir:
+            raise ConfigError("fit", "--resume names the run; leave --run-dir and --resume-or-start out")
         from seqboat_lab.training import experiment
 
         run_dir = options.resume
@@ -156,12 +160,18 @@ def _fit(options: argparse.Namespace) -> None:
     else:
         if options.config is None:
             raise ConfigError("fit", "expected an experiment, such as lra/listops_short, or --resume RUN_DIR")
+        if options.resume_or_start and options.run_dir is None:
+            raise ConfigError("--resume-or-start", "needs --run-dir: the directory that is the same every time")
         config = load_experiment(options.config, options.overrides)  # a mistake is told before torch is loaded
         from seqboat_lab.training import experiment
-        from seqboat_lab.training.run_directory import new_run_dir
+        from seqboat_lab.training.run_directory import give_up, new_run_dir
 
         run_dir = options.run_dir or new_run_dir(find_config(options.config).name.removesuffix(".yaml"))
-        summary = experiment.fit(config, run_dir)
+        start = experiment.resume_or_start if options.resume_or_start else experiment.fit
+        try:
+            summary = start(config, run_dir)
+        finally:
+            give_up(run_dir)
     if summary:
         print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
 
@@ -171,9 +181,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.training.evaluation import evaluate
 
     _check_checkpoint(options.checkpoint)
-    values = evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides)
-    if values:  # of several processes, the first one tells
+
+    def tell(values: dict[str, float]) -> None:
         print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)
+        sys.stdout.flush()
+
+    evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides, tell)
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -90,6 +90,9 @@ class TrainerConfig:
     """Validation batches per validation; null = the whole split."""
     log_every: int = 20
     """Updates between logged training values."""
+    checkpoint_minutes: float | None = None
+    """Also save after so many minutes without a checkpoint, against kills without a warning; null = only after
+    validations, and when a signal ends the run."""
     accumulate: int = 1
     """Batches whose gradients are added up for one update."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -111,6 +114,7 @@ class TrainerConfig:
         at_least(self, "accumulate", 1, 2**20)
         at_least(self, "devices", 1, 4096)
         at_least(self, "threads", 1, 1024)
+        at_least(self, "checkpoint_minutes", 0.01, 1e6)
         # a run shorter than the default logs its last step
         longest = max(self.max_steps, TrainerConfig.log_every)
         expected = f"at most max_steps = {self.max_steps}, or no training value is ever looked at"

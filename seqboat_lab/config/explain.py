@@ -41,9 +41,9 @@ def field_docs(cls: type) -> Mapping[str, str]:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         assert isinstance(tree, ast.ClassDef)
         for line, below in zip(tree.body, tree.body[1:], strict=False):
-            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(line.target, ast.Name):
-                if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-                    docs[line.target.id] = " ".join(below.value.value.split())
+            match line, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[name] = " ".join(doc.split())
     return docs
 
 

@@ -19,6 +19,7 @@ from seqboat_lab.data.files import locked, readable, reading, user_path, writing
 from seqboat_lab.data.origin import FEW, scan
 from seqboat_lab.data.progress import counted
 from seqboat_lab.data.store import Store, is_complete, is_undamaged, made_from, write_store
+from seqboat_lab.data.workers import leave_sigterm_to_the_run
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
@@ -197,6 +198,7 @@ class TaskDataModule(LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_sigterm_to_the_run,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -36,8 +36,8 @@ class ClassificationModule(TrainingModule):
         out = self(batch)
         loss = F.cross_entropy(out.logits, batch.labels)
         self.tick(real_tokens(batch))
+        self.watch(loss)
         if self.is_log_step():
-            self.refuse_divergence(loss)
             self.log_train(loss, out.activations, batch.padding_mask)
             correct = (out.logits.argmax(-1) == batch.labels).float().mean()
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)

@@ -1,7 +1,6 @@
 """Evaluation of a finished run on a whole split."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +11,12 @@ from seqboat_lab.config import ConfigError
 from seqboat_lab.config.checks import choose
 from seqboat_lab.data.base import Split, TaskDataModule
 from seqboat_lab.nn import LanguageModel
+from seqboat_lab.training.checkpoints import read_checkpoint
 from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
+from seqboat_lab.training.files import to_json, write_text
+from seqboat_lab.training.launch import placement
 from seqboat_lab.training.module import TrainingModule
-from seqboat_lab.training.run_directory import read_checkpoint, run_config
+from seqboat_lab.training.run_directory import run_config
 from seqboat_lab.training.streaming import stream
 
 ONE_PROCESS = ("trainer.devices=1", "trainer.accumulate=1")
@@ -62,6 +64,7 @@ def evaluate(
     mode: Literal["blocks", "streaming"] = "blocks",
     checkpoint: str = "best",
     overrides: Sequence[str] = (),
+    tell: Callable[[dict[str, float]], None] = lambda values: None,
 ) -> dict[str, float]:
     """The metrics of a validation (without `val/`) on a whole split, also written into the run directory; of several
     processes, the first one returns and writes them.
@@ -70,6 +73,7 @@ def evaluate(
         mode: how text is read. `blocks`: pieces of `data.tokens_per_sample` bytes with `data.context` bytes before
             those that are scored, over `trainer.devices` processes; `streaming`: in one go through the recurrent state.
             Other tasks know only `blocks`.
+        tell: is given the metrics before they are written, which may fail.
 
     The result does not depend on batch size, workers or processes. Raises `ConfigError` and `DataError`.
     """
@@ -88,10 +92,9 @@ def evaluate(
         values = _blocks(module, datamodule, split)
     if not values:
         return {}
-    path = run_dir / f"evaluation_{name}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"checkpoint": checkpoint, "metrics": values}, indent=2) + "\n")
-    temporary.replace(path)
+    tell(values)
+    text = to_json({"checkpoint": checkpoint, "metrics": values}, indent=2) + "\n"
+    write_text(run_dir / f"evaluation_{name}.json", text)
     return values
 
 
@@ -119,8 +122,7 @@ def _trainer(module: TrainingModule, devices: int) -> L.Trainer:
         torch.set_num_threads(settings.threads)
     return L.Trainer(
         accelerator=settings.accelerator,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        **placement(settings, devices),
         precision=settings.precision,
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -4,32 +4,30 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.base import TaskDataModule, as_first_of
+from seqboat_lab.training.checkpoints import LAST, Checkpoint, MovableCheckpoint, SafeCheckpointIO, has_checkpoint
 from seqboat_lab.training.classification import ClassificationModule
+from seqboat_lab.training.files import run_files, told_once
+from seqboat_lab.training.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.language_modelling import LanguageModelModule
+from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
-from seqboat_lab.training.results import MetricsCsv, ResultFiles, cost_metric_names, write_config
-from seqboat_lab.training.run_directory import (
-    RUN_DIR_VARIABLE,
-    is_first_process,
-    make_run_dir,
-    read_checkpoint,
-    resumable,
-)
+from seqboat_lab.training.results import Curves, MetricsCsv, ResultFiles, cost_metric_names, read_summary, write_config
+from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 
 MODULES = {
     "classifier": ClassificationModule,
@@ -58,7 +56,7 @@ def metric_names(config: ExperimentConfig) -> list[str]:
 
 
 def fit(
-    config: ExperimentConfig, run_dir: Path, checkpoint: Path | None = None, extra: Sequence[Callback] = ()
+    config: ExperimentConfig, run_dir: Path, checkpoint: Checkpoint | None = None, extra: Sequence[Callback] = ()
 ) -> dict:
     """Trains, and returns what `summary.json` holds.
 
@@ -66,14 +64,15 @@ def fit(
         run_dir: gets config.yaml, TensorBoard events, metrics.csv, validations.jsonl, checkpoints/, summary.json.
         checkpoint: resume from here, with the same numbers as without the interruption.
         extra: further Lightning callbacks.
+
+    On SIGTERM or SIGUSR1 it saves and raises `SystemExit` with the status 128 + the signal's number, on Ctrl-C
+    `KeyboardInterrupt`. Raises a one-line `UserError` if the operating system refuses to write (a full disk).
     """
     quiet()
     settings = config.trainer
-    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.devices))
+    torch.set_num_threads(settings.threads or max(1, _cores() // settings.devices))
     datamodule = make_datamodule(config)
     module = make_module(config, datamodule)
-    resume_step = None if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
-
     datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
     datamodule.setup()
     with as_first_of(settings.devices):
@@ -85,51 +84,58 @@ def fit(
     best = MovableCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    callbacks = [LastStepValidates(), SigtermBetweenSteps(), results, best, last, ActivationRaster(), *extra]
+    interruptible = Interruptible(checkpoints / LAST, settings.accumulate, settings.checkpoint_minutes)
+    callbacks = [LastStepValidates(settings.max_steps), interruptible, results, best, last, ActivationRaster(), *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
-    tensorboard = TensorBoardLogger(str(run_dir), name="", version="", default_hp_metric=False)
+    tensorboard, table = Curves(run_dir, checkpoint), MetricsCsv(run_dir, checkpoint)
     trainer = make_trainer(
         settings,
+        only_validate=checkpoint is not None and checkpoint.validation_due and checkpoint.step >= settings.max_steps,
         gradient_clip_val=config.optim.clip_norm or None,
         callbacks=callbacks,
-        logger=[tensorboard, MetricsCsv(run_dir, resume_step)],
+        logger=[tensorboard, table],
         default_root_dir=run_dir,
     )
-    make_run_dir(run_dir, resuming=checkpoint is not None)
-    if trainer.is_global_zero:
-        write_config(config, run_dir)
-        tensorboard.experiment.add_custom_scalars(custom_scalars(config))
-    try:
-        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-    except SIGTERMException:  # a SystemExit with status 0
-        print(f"seqboat: ended by SIGTERM: {_how_to_go_on(run_dir)}", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM) from None
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
-    if results.validated_step != trainer.global_step:  # resumed when all was done already
-        trainer.validate(module, datamodule, verbose=False)
-    return results.write_summary(trainer, module) if trainer.is_global_zero else {}
+    with occupied(run_dir, resuming=checkpoint is not None), run_files(run_dir), told_once():
+        if trainer.is_global_zero:
+            write_config(config, run_dir)
+            if checkpoint is not None:
+                results.go_on_from(checkpoint)
+            tensorboard.show_again(table.rows_before())
+            tensorboard.experiment.add_custom_scalars(custom_scalars(config))
+        with interruptible.listening(), _ends_as_asked(run_dir):
+            path = None if checkpoint is None else checkpoint.path
+            trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)
+        if trainer.strategy.broadcast(results.validated_step) != trainer.global_step:  # resumed when all was done
+            trainer.validate(module, datamodule, verbose=False)
+        return results.write_summary(trainer, module) if trainer.is_global_zero else {}
 
 
-def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
-    """Lightning's trainer. Raises `ConfigError` if this machine lacks what the settings ask for."""
-    started = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else settings.devices
-    if started != settings.devices:
-        problem = f"{settings.devices} is not possible here; torchrun started {started} processes, expected as many"
-        raise ConfigError("trainer.devices", problem)
-    cores = os.cpu_count() or 1
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_trainer(settings: TrainerConfig, only_validate: bool = False, **fields: Any) -> L.Trainer:
+    """Lightning's trainer.
+
+    only_validate: of a resumed run, the last step was trained, but not validated.
+
+    Raises `ConfigError` if this machine, or a launcher, lacks what the settings ask for.
+    """
+    placed = placement(settings)
+    cores = _cores()
     on_cpu = settings.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and settings.devices > cores and is_first_process():
         warnings.warn(f"{settings.devices} processes share {cores} CPU cores: expect it to be slow", stacklevel=2)
+    plugins = [SafeCheckpointIO(), *placed.pop("plugins")]
     try:
         return L.Trainer(
             accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy="ddp" if settings.devices > 1 else "auto",
             precision=settings.precision,
-            max_steps=settings.max_steps,
-            val_check_interval=settings.val_every * settings.accumulate,
+            max_steps=settings.max_steps + only_validate,  # a run at its end would not be asked for a validation
+            val_check_interval=1 if only_validate else settings.val_every * settings.accumulate,
             check_val_every_n_epoch=None,
             limit_val_batches=settings.val_batches,
             num_sanity_val_steps=0,
@@ -138,6 +144,8 @@ def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
             use_distributed_sampler=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=plugins,
+            **placed,
             **fields,
         )
     except MisconfigurationException as error:
@@ -145,50 +153,47 @@ def make_trainer(settings: TrainerConfig, **fields: Any) -> L.Trainer:
                           f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
 
 
-class MovableCheckpoint(ModelCheckpoint):
-    """Knows its scores also in a run whose directory was moved, or is called by another path."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
-            return str(Path(self.dirpath) / Path(path).name) if path else path
-
-        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
-
-
-class LastStepValidates(Callback):
-    """The last step is followed by a validation, and so by checkpoints, whatever `val_every` is."""
-
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        if trainer.global_step >= trainer.max_steps:
-            trainer.should_stop = True  # Lightning validates before it stops
-
-
-class SigtermBetweenSteps(Callback):
-    """With several processes, SIGTERM takes effect at the end of a step of the first one.
-
-    Lightning's own handler broadcasts from wherever the signal came, which can meet another collective half way and
-    wait for ever.
-    """
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        def remember(*_: Any) -> None:
-            trainer._signal_connector.received_sigterm = trainer.is_global_zero
-
-        if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, remember)
+@contextmanager
+def _ends_as_asked(run_dir: Path) -> Iterator[None]:
+    """Turns a signal's end into the exit status that shells and schedulers know."""
+    try:
+        yield
+    except Interrupted as interrupt:
+        if started_by_lightning():  # the first process tells; another status would let Lightning kill it first
+            raise SystemExit(0) from None
+        if interrupt.number == signal.SIGINT:
+            raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
+        print(f"seqboat: ended by {interrupt}: {_how_to_go_on(run_dir)}", file=sys.stderr)
+        raise SystemExit(128 + interrupt.number) from None
+    except SystemExit:  # Lightning's answer to a KeyboardInterrupt
+        raise KeyboardInterrupt(_how_to_go_on(run_dir)) from None
 
 
 def _how_to_go_on(run_dir: Path) -> str:
-    if (run_dir / "checkpoints" / "last.ckpt").is_file():
+    if has_checkpoint(run_dir):
         return f"go on from the last checkpoint with: seqboat fit --resume {run_dir}"
-    return f"there is no checkpoint yet to go on from; {run_dir} can be deleted"
+    return f"there is no checkpoint yet to go on from; start it again, or delete {run_dir}"
 
 
 def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict:
     """Continues the run in `run_dir` from its last checkpoint. Raises `ConfigError` as `resumable` does."""
     config, checkpoint = resumable(run_dir, overrides)
+    os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+    return fit(config, run_dir, checkpoint)
+
+
+def resume_or_start(config: ExperimentConfig, run_dir: Path) -> dict:
+    """What a scheduler may call again and again: the summary if this run has ended, else it goes on, or starts.
+
+    Raises `ConfigError` as `resumable` does, as of another run in this directory.
+    """
+    if not has_checkpoint(run_dir):
+        return fit(config, run_dir)
+    check_same_run(run_dir, config)
+    with suppress(ConfigError):  # no summary: not at its end
+        if read_summary(run_dir)["steps"] >= config.trainer.max_steps:
+            return read_summary(run_dir)
+    config, checkpoint = resumable(run_dir, config)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     return fit(config, run_dir, checkpoint)
 

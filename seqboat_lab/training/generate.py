@@ -49,6 +49,7 @@ def generate(
     require(count >= 0, "--bytes", count, "0 or more")
     require(temperature >= 0, "--temperature", temperature, "0 (always the likeliest byte) or more")
     require(0 < top_p <= 1, "--top-p", top_p, "a number above 0, up to 1")
+    require(0 <= seed < 2**64, "--seed", seed, "a whole number from 0 to 2^64 - 1")
     return _generate(model, prompt, count, temperature, top_p, seed)
 
 

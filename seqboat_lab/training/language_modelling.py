@@ -45,8 +45,8 @@ class LanguageModelModule(TrainingModule):
         out = self._forward_carrying(batch)
         loss = nats(out.logits, batch.labels).mean()  # every position of a training batch is scored
         self.tick(batch.inputs.numel())
+        self.watch(loss)
         if self.is_log_step():
-            self.refuse_divergence(loss)
             self.log_train(loss, out.activations, None)
             self.log("train/bpc", loss.detach() / math.log(2), prog_bar=True, sync_dist=True)
         return loss

@@ -1,5 +1,6 @@
 """What the LightningModules of all heads have in common: the optimiser, and what is logged."""
 
+import math
 from typing import Any, ClassVar
 
 import lightning as L
@@ -11,7 +12,7 @@ from seqboat_lab.config.files import to_dict
 from seqboat_lab.data.base import Batch
 from seqboat_lab.training.metrics import ActivationMetrics, activation_rates
 from seqboat_lab.training.optim import make_optimizer
-from seqboat_lab.training.reproducible import BatchClock
+from seqboat_lab.training.reproducible import BatchClock, diverged
 
 
 class TrainingModule(BatchClock, L.LightningModule):
@@ -30,6 +31,7 @@ class TrainingModule(BatchClock, L.LightningModule):
 
     def log_train(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> None:
         """Loss, learning rate, tokens/s; per layer activation rate and temperature."""
+        self.log("step", float(self.trainer.global_step + 1))  # Lightning's place for it: the update under way
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         if activations:
             self.log_activations(activations, padding_mask)
@@ -46,11 +48,24 @@ class TrainingModule(BatchClock, L.LightningModule):
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
 
     def log_validation(self, values: dict[str, Tensor | float], *used: Metric) -> None:
-        """The head's values and those of the activations as `val/...`; `used` metrics start anew."""
+        """The head's values and those of the activations as `val/...`; `used` metrics start anew. Raises
+        `DivergedError` if training has led to a loss that is not finite."""
+        if not self.trainer.testing:
+            if not math.isfinite(values["loss"]):
+                raise diverged(f"validation loss is {float(values['loss'])}", self.trainer.global_step)
+            self.log("step", float(self.trainer.global_step))
         values |= self.val_activation.compute()
         for metric in (*used, self.val_activation):
             metric.reset()
         self.log_dict({f"val/{name}": value for name, value in values.items()})
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By norm. Lightning's own refuses fused optimisers in mixed precision, since some scale their loss; bfloat16
+        needs no scale."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)

@@ -50,7 +50,7 @@ class ProgressReport(Callback):
         if self.live and trainer.is_global_zero:
             columns = (
                 TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[metrics]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}", markup=False), TimeElapsedColumn(), TimeRemainingColumn(),
             )  # fmt: skip
             self.bar = Progress(*columns, console=self.console)
             self.task = self.bar.add_task("", total=self.max_steps, completed=self.first, metrics="")
@@ -72,7 +72,8 @@ class ProgressReport(Callback):
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             self.console.print(
-                f"validation at step {trainer.global_step}: {describe(trainer.callback_metrics, VALIDATED)}"
+                f"validation at step {trainer.global_step}: {describe(trainer.callback_metrics, VALIDATED)}",
+                markup=False,
             )
 
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:

@@ -1,6 +1,5 @@
 """Training that gives the same numbers with and without an interruption."""
 
-import math
 import time
 from typing import Any
 
@@ -15,6 +14,14 @@ class DivergedError(UserError):
     """Training gave a loss that is not a finite number."""
 
 
+MOST_UNSEEN = 100  # losses
+
+
+def diverged(what: str, step: int) -> DivergedError:
+    """The error of a run that can only waste time from here on."""
+    return DivergedError(f"the {what} at step {step}; try a lower optim.lr or longer warm-up")
+
+
 class BatchClock:
     """Mixin of our LightningModules: counts batches, and makes each one's randomness a function of its number.
 
@@ -23,6 +30,7 @@ class BatchClock:
     """
 
     batches_seen = 0
+    _losses: tuple[torch.Tensor, ...] = ()
     _tokens = 0
     _since = 0.0
 
@@ -51,17 +59,38 @@ class BatchClock:
         self._tokens, self._since = 0, now
         return rate
 
-    def refuse_divergence(self, loss: torch.Tensor) -> None:
-        """Ends a run that would only waste time; looks at logged steps only, where the device is waited for."""
-        if not math.isfinite(loss.item()):
-            step = self.batches_seen // self.config.trainer.accumulate
-            raise DivergedError(f"the loss is {loss.item()} at step {step}; try a lower optim.lr or longer warm-up")
+    def watch(self, loss: torch.Tensor) -> None:
+        """Remember the loss of the batch just counted. The device is waited for only now and then, and at logged
+        steps; at the latest then, or before a validation, the first one that is not finite ends the run."""
+        self._losses = (*self._losses, loss.detach())
+        if self.is_log_step() or len(self._losses) >= MOST_UNSEEN:
+            self.refuse_divergence()
+
+    def refuse_divergence(self) -> None:
+        """Raises `DivergedError`, in all processes, if a loss since the last call was not finite in one of them."""
+        if not self._losses:
+            return
+        losses, self._losses = torch.stack(self._losses).cpu(), ()
+        bad = (~losses.isfinite()).nonzero()
+        if self.trainer.strategy.reduce_boolean_decision(len(bad) > 0, all=False):
+            first = int(bad[0]) if len(bad) else len(losses) - 1
+            batch = self.batches_seen - len(losses) + first
+            loss = f"{losses[first].item()}" if len(bad) else "not finite in another process"
+            raise diverged(f"loss is {loss}", batch // self.config.trainer.accumulate + 1)
+
+    def on_validation_start(self) -> None:
+        self.refuse_divergence()
 
     def on_validation_end(self) -> None:
         if self.trainer.training:  # the rate is one of training
             self._tokens, self._since = 0, time.perf_counter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises `DivergedError` rather than let weights that are not finite take the place of good ones."""
+        self.refuse_divergence()
+        for name, weight in self.named_parameters():
+            if not weight.isfinite().all():
+                raise diverged(f"weight {name} is not finite", self.trainer.global_step)
         checkpoint["batches_seen"] = self.batches_seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import lightning as L
 import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
+from seqboat_lab.training.checkpoints import Checkpoint
+from seqboat_lab.training.files import to_json, write_text
 
 
 def cost_metric_names(config: ModelConfig) -> list[str]:
@@ -31,11 +34,9 @@ def cost_metric_names(config: ModelConfig) -> list[str]:
 
 def write_config(config: ExperimentConfig, run_dir: Path) -> None:
     """`config.yaml`: the resolved experiment, loadable again, headed by the code's version."""
-    run_dir.mkdir(parents=True, exist_ok=True)
     header = f"# seqboat_lab {code_version()}, torch {torch.__version__}\n"
     text = header + to_yaml(config)
-    (run_dir / "config.tmp").write_text(text)
-    (run_dir / "config.tmp").replace(run_dir / "config.yaml")  # the run's other processes may be reading it
+    write_text(run_dir / "config.yaml", text)  # whole at any moment: the run's other processes may be reading it
 
 
 def code_version() -> str:
@@ -57,7 +58,7 @@ class ResultFiles(Callback):
     """Writes `validations.jsonl` (one line per validation) while training, `summary.json` at the end."""
 
     def __init__(self, config: ExperimentConfig, run_dir: Path):
-        self.config, self.run_dir = config, run_dir
+        self.config, self.run_dir, self.path = config, run_dir, run_dir / "validations.jsonl"
         self.started = time.perf_counter()
         self.seconds_before = 0.0
         self.last: dict[str, float] = {}
@@ -75,8 +76,19 @@ class ResultFiles(Callback):
         self.last = {"step": trainer.global_step, **values, **costs}
         for logger in trainer.loggers:
             logger.log_metrics(costs, trainer.global_step)
-        with (self.run_dir / "validations.jsonl").open("a") as file:
-            file.write(json.dumps(self.last) + "\n")
+        with self.path.open("a") as file:
+            file.write(to_json(self.last) + "\n")
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Drops the lines of validations that are to come again, and a last one that was cut off."""
+        lines = []
+        for line in self.path.read_text(errors="replace").splitlines() if self.path.exists() else []:
+            with suppress(ValueError, KeyError, TypeError):
+                values = json.loads(line)
+                if is_before(values["step"], checkpoint):
+                    lines.append(line)
+                    self.last, self.validated_step = values, values["step"]
+        write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def cost(self, trainer: L.Trainer, rates: list[float]) -> dict[str, float]:
         spec = trainer.datamodule.spec
@@ -108,15 +120,22 @@ class ResultFiles(Callback):
             "device": torch.cuda.get_device_name() if module.device.type == "cuda" else "cpu",
             "code_version": code_version(),
         }
-        path = self.run_dir / "summary.json"
-        path.with_suffix(".tmp").write_text(json.dumps(summary, indent=2) + "\n")
-        path.with_suffix(".tmp").replace(path)
+        write_text(self.run_dir / "summary.json", to_json(summary, indent=2) + "\n")
         return summary
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """What `summary.json` of a finished run holds."""
-    return json.loads((run_dir / "summary.json").read_text())
+    """What `summary.json` of a finished run holds. Raises `ConfigError` if it cannot be read."""
+    path = run_dir / "summary.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), f"cannot be read ({' '.join(str(error).split())})") from None
+
+
+def is_before(step: int, checkpoint: Checkpoint) -> bool:
+    """Whether a validation of this step was done when the checkpoint was written."""
+    return step < checkpoint.step or (step == checkpoint.step and not checkpoint.validation_due)
 
 
 def peak_memory() -> int:
@@ -132,28 +151,43 @@ def peak_memory() -> int:
 
 
 class MetricsCsv(CSVLogger):
-    """Lightning's CSV logger, save that a resumed run keeps the rows of the steps before `resume_step`."""
+    """Lightning's CSV logger, save that a resumed run keeps the rows of what was done at its checkpoint."""
 
-    def __init__(self, run_dir: Path, resume_step: int | None = None):
+    def __init__(self, run_dir: Path, resumed: Checkpoint | None = None):
         super().__init__(str(run_dir), name="", version="", flush_logs_every_n_steps=1)
-        self.path, self.resume_step = run_dir / "metrics.csv", resume_step
+        self.path, self.resumed = run_dir / "metrics.csv", resumed
 
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
-            before = self._rows_before()
+            before = self.rows_before()
             writer = super().experiment  # removes the file
             writer.metrics = before
             writer.save()
         return self._experiment
 
-    def _rows_before(self) -> list[dict[str, Any]]:
-        if self.resume_step is None or not self.path.exists():
+    def rows_before(self) -> list[dict[str, Any]]:
+        if self.resumed is None or not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-        # what a validation costs is logged at the step that follows its own last one; a line may have been cut off
-        steps = [(row, int(row["step"])) for row in rows if row.get("step", "").isdigit()]
-        resumed = self.resume_step
-        return [row for row, step in steps if step < resumed or (step == resumed and "cost/parameters" in row)]
+        with self.path.open(newline="", errors="replace") as file:
+            read = csv.DictReader(line.replace("\0", "") for line in file)
+            rows = [{k: v for k, v in row.items() if k and v} for row in read]  # a line may have been cut off
+        steps = [(row, int(row["step"])) for row in rows if row.get("step", "").isdecimal()]
+        at = self.resumed.step
+        return [row for row, step in steps if is_before(step, self.resumed) or (step == at and "train/loss" in row)]
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard, save that a resumed run takes back what it is about to show again."""
+
+    def __init__(self, run_dir: Path, resumed: Checkpoint | None = None):
+        # all that is logged of update u has the step u
+        self.again = None if resumed is None else resumed.step + (not resumed.validation_due)
+        super().__init__(str(run_dir), name="", version="", default_hp_metric=False, purge_step=self.again)
+
+    def show_again(self, rows: list[dict[str, Any]]) -> None:
+        """Of the rows kept in metrics.csv, those that were taken back with the validation of the same step."""
+        for row in rows:
+            if self.again is not None and int(row["step"]) >= self.again:
+                self.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, self.again)

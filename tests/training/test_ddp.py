@@ -12,6 +12,7 @@ import torch
 
 from seqboat_lab.training import experiment
 from seqboat_lab.training.results import read_summary
+from tests.training.same_run import assert_same_run
 from tests.training.test_experiment import assert_same_weights, weights
 
 CLI = [sys.executable, "-m", "seqboat_lab.cli"]
@@ -61,3 +62,31 @@ def test_sigterm_ends_all_processes(tiny, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert f"seqboat fit --resume {tmp_path}" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_two_processes_save_the_same_step_and_go_on_as_if_nothing_had_been(tiny, tmp_path, number):
+    settings = ["trainer.devices=2", "trainer.accumulate=2", "trainer.val_every=30", "trainer.max_steps=120",
+                "model.dropout=0.2", "trainer.progress=false"]  # fmt: skip
+    experiment.write_config(tiny(*settings), tmp_path)
+
+    def command(run: str) -> list[str]:
+        return [*CLI, "fit", str(tmp_path / "config.yaml"), "--run-dir", str(tmp_path / run), "--resume-or-start"]
+
+    cuts = 0
+    for part in range(4):
+        process = subprocess.Popen(command("cut"), stderr=subprocess.PIPE, text=True)
+        log = tmp_path / "cut" / "metrics.csv"
+        size = log.stat().st_size if log.exists() else 0
+        while process.poll() is None and not (log.exists() and log.stat().st_size > size + 1000):
+            time.sleep(0.01)
+        time.sleep(0.1 * part)  # in training, or in a validation
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, 128 + number), errors
+        cuts += process.returncode != 0
+    assert cuts >= 2
+    for run in ("cut", "whole"):
+        subprocess.run(command(run), check=True, timeout=240)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")

@@ -1,6 +1,7 @@
 """A finished run measured again: every byte and sample once, whatever the batch; and the command line on top."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -120,6 +121,8 @@ def test_the_command_writes_text(language_run, capfdbinary):
         (["evaluate", "RUN", "model.d_model=32"], "best.ckpt: does not hold this run's model: size mismatch"),
         (["evaluate", "RUN", "data.path=nowhere"], "nowhere: no such file or folder"),
         (["generate", "RUN", "--prompt", ""], "--prompt: is empty"),
+        (["generate", "RUN", "--seed", "-1"], "--seed: -1 is not possible here"),
+        (["generate", "RUN", "--seed", str(2**64)], "--seed: 18446744073709551616 is not possible here"),
         (["generate", "RUN", "--top-p", "1.5"], "--top-p: 1.5 is not possible here"),
         (["generate", "RUN", "--prompt-file", "nowhere"], "nowhere cannot be read"),
     ],
@@ -131,6 +134,20 @@ def test_mistakes_give_one_line(language_run, tmp_path, monkeypatch, capsys, arg
     assert printed.out == ""
     assert message in printed.err
     assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", ["blocks", "streaming"])
+def test_values_are_told_before_they_are_saved(language_run, tmp_path, monkeypatch, capsys, mode):
+    run = tmp_path / "[/x]"  # no markup to rich
+    shutil.copytree(language_run, run)
+    (run / f"evaluation_val_{mode}.json").mkdir()
+    assert main(["evaluate", str(run), "--split", "val", "--mode", mode]) == 2
+    printed = capsys.readouterr()
+    assert "bpc" in printed.out
+    assert "[/x]" in printed.out
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"seqboat: {run}/")
+    assert "Is a directory" in line
 
 
 def test_a_classifier_cannot_write_or_be_streamed(tiny, tmp_path, capsys):
