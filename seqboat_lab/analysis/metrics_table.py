@@ -4,17 +4,18 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_metrics(title: str, values: Mapping[str, float]) -> None:
     """Prints metrics; those named `<metric>/layer_<i>` as one row per layer."""
     per_layer = {name: value for name, value in values.items() if "/layer_" in name}
     console = Console()
-    table = Table("metric", title=title, title_justify="left")
+    table = Table("metric", title=Text(title), title_justify="left")
     table.add_column("value", justify="right")
     for name, value in values.items():
         if name not in per_layer:
-            table.add_row(name, f"{value:.4f}")
+            table.add_row(Text(name), f"{value:.4f}")
     console.print(table)
     if not per_layer:
         return

@@ -75,7 +75,8 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
     overridden = set()
     try:
         for key, value in pairs:
-            parsed = OmegaConf.create(f"value: {value}").value if isinstance(value, str) else value
+            typed = isinstance(value, str) and not isinstance(overrides, Mapping)  # a mapping's values are as they are
+            parsed = OmegaConf.create(f"value: {value}").value if typed else value
             overridden |= _keys(key, parsed)
             OmegaConf.update(layered, key, parsed, force_add=True)
         merged = OmegaConf.to_container(layered, resolve=True)
