@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -186,20 +186,21 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
     return build(SweepConfig, values)
 
 
-def _typed(experiment: Any, overrides: Iterable[str]) -> dict[str, Any]:
+def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
     """`field=value` strings as the experiment reads them: a field of type text takes its value as typed."""
     found: dict[str, Any] = {}
-    overrides = list(overrides)
-    if not overrides:
-        return found
-    base = read_yaml(find_config(str(experiment)))
+    values = read_yaml(find_config(str(experiment))) if overrides else {}
     for item in overrides:
-        key, _, text = item.partition("=")
-        value: Any = merge(base, [item], ExperimentConfig)
-        is_text = field_type(ExperimentConfig, key, value) is str
+        key, equals, text = item.partition("=")
+        if equals and key.partition(".")[0] in values and field_type(ExperimentConfig, key, values) is str:
+            found[key] = text
+            continue
+        values = merge(values, [item], ExperimentConfig)
+        field_type(ExperimentConfig, key, values)  # raises for a field that is none
+        value: Any = values
         for part in key.split("."):
             value = value[part]
-        found |= dict(flatten({key: text if is_text else value}))
+        found |= dict(flatten({key: value}))
     return found
 
 

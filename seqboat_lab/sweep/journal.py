@@ -16,7 +16,8 @@ from optuna.storages.journal._storage import JournalOperation as Op
 
 from seqboat_lab.config.checks import UserError
 
-MOST_GAPS = 8  # damaged lines before the end that are still mended: 2^8 ways are tried
+MOST_GAPS = 6  # damaged lines before the end that are still mended: 2^6 ways are tried
+LOST_WORKER = "lost"  # stands as the worker of a trial of which nothing else is known
 
 
 class KernelLock(BaseJournalFileLock):
@@ -156,8 +157,8 @@ def _fill(logs: list[dict[str, Any] | None], gaps: Sequence[int]) -> list[dict[s
 
 def _lost_trial(logs: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     example = next((log for log in logs if log and log["op_code"] == Op.CREATE_TRIAL), {})
-    return {"op_code": int(Op.CREATE_TRIAL), "worker_id": "lost", "study_id": example.get("study_id", 0),
-            "datetime_start": example.get("datetime_start")}  # fmt: skip
+    return {"op_code": int(Op.CREATE_TRIAL), "worker_id": "", "study_id": example.get("study_id", 0),
+            "datetime_start": example.get("datetime_start"), "user_attrs": {"worker": LOST_WORKER}}  # fmt: skip
 
 
 def _makes_sense(logs: Sequence[dict[str, Any]]) -> bool:

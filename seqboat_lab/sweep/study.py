@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.journal import LOST_WORKER
 from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
 from seqboat_lab.sweep.trial import key_of, set_aside
@@ -113,7 +114,7 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig) -> int:
     lost = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         name = trial.user_attrs.get(WORKER)
-        if name and WorkerLock.is_dead(sweep.directory, name):
+        if name == LOST_WORKER or (name and WorkerLock.is_dead(sweep.directory, name)):
             with suppress(RuntimeError):
                 lost += requeue(study, trial, f"worker {name} died")
     return lost
