@@ -36,7 +36,8 @@ def read_sweep(directory: str | Path) -> Sweep:
     directory = Path(directory)
     trials, settings = directory / "trials.csv", directory / "sweep.yaml"
     if not _is_file(trials):
-        raise ConfigError(str(trials), "does not exist; run `seqboat sweep` first")
+        shown = str(trials) if len(str(trials)) < 300 else f"...{str(trials)[-80:]}"
+        raise ConfigError(shown, "does not exist; run `seqboat sweep` first")
     try:
         config = read_yaml(settings)
     except RecursionError:
@@ -79,10 +80,9 @@ def _read_rows(
     try:
         with path.open(newline="", encoding="utf-8") as file:
             read = csv.DictReader(file, strict=True)
-            rows = list(read)
+            columns, rows = read.fieldnames or [], list(read)
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(str(path), f"cannot be read as a table: {error}") from None
-    columns = read.fieldnames or []
     needed = ("number", "state", *objectives, *searched)
     if missing := [column for column in needed if column not in columns]:
         raise ConfigError(str(path), f"has no column {', '.join(missing)}; it is no table that a sweep left")

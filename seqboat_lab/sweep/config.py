@@ -192,7 +192,7 @@ def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
     values = read_yaml(find_config(str(experiment))) if overrides else {}
     for item in overrides:
         key, equals, text = item.partition("=")
-        if equals and key.partition(".")[0] in values and field_type(ExperimentConfig, key, values) is str:
+        if equals and field_type(ExperimentConfig, key, values) is str:
             found[key] = text
             continue
         values = merge(values, [item], ExperimentConfig)
