@@ -17,7 +17,6 @@ from seqboat_lab.analysis.figures import LABELS, pareto_figure
 from seqboat_lab.analysis.report import never_tried, write_report
 from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.cli import main
-from seqboat_lab.config.checks import UserError
 
 TWO = {"val/accuracy": "maximize", "val/activation_rate": "minimize"}
 KEYS = ["model.x"]
@@ -87,8 +86,8 @@ NUMBER = st.none() | st.floats() | st.floats(0, 1) | st.integers(-(10**30), 10**
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_rows_give_a_report_or_one_line(tmp_path, monkeypatch, data):
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_rows_give_a_report(tmp_path, monkeypatch, data):
     monkeypatch.setattr(reports, "_png", lambda figure: (figure.draw_without_rendering(), b"png")[1])  # 10 x as fast
     monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
     metrics = data.draw(
@@ -98,14 +97,10 @@ def test_random_rows_give_a_report_or_one_line(tmp_path, monkeypatch, data):
     state = st.sampled_from(["complete"] * 4 + ["stopped", "failed", "running", "waiting", "requeued"])
     row = st.fixed_dictionaries({"state": state, **dict.fromkeys(objectives, NUMBER), "x": CELL, "error": TEXT})
     rows = [{"number": n, **r} for n, r in enumerate(data.draw(st.lists(row, max_size=14)))]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            write_report(tmp_path, rows, objectives, ["x"], {"x": [1, "a"]})
-    except UserError as error:
-        assert "\n" not in str(error)
-    else:
-        json.loads((tmp_path / "hypervolume.json").read_text(), parse_constant=pytest.fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_report(tmp_path, rows, objectives, ["x"], {"x": [1, "a"]})
+    json.loads((tmp_path / "hypervolume.json").read_text(), parse_constant=pytest.fail)
     assert not plt.get_fignums()
 
 
