@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,9 +220,11 @@ def _sweep(options: argparse.Namespace) -> None:
 
 def _sweep_worker(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.config import parse_sweep
+    from seqboat_lab.sweep.storage import storage_url
     from seqboat_lab.sweep.worker import work
 
-    work(parse_sweep(options.sweep), options.parent, options.threads)
+    sweep = parse_sweep(options.sweep)
+    work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads)
 
 
 def _report(options: argparse.Namespace) -> None:

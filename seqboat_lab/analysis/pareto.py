@@ -1,9 +1,23 @@
 """Pareto fronts and their hypervolume."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+
+def is_number(value: Any) -> bool:
+    """Is it a finite number?"""
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def completed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """The trials that ran to their end and have a finite value of every objective."""
+    return [row for row in rows if row["state"] == "complete" and all(is_number(row.get(m)) for m in objectives)]
 
 
 def signed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> np.ndarray:
@@ -21,7 +35,7 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:
     """The completed trials that none other dominates, best in the first objective first."""
-    complete = [row for row in rows if row["state"] == "complete"]
+    complete = completed(rows, objectives)
     values = signed(complete, objectives)
     front = [(v, row) for v, row, keep in zip(values, complete, non_dominated(values), strict=True) if keep]
     return [row for _, row in sorted(front, key=lambda pair: -pair[0][0])]
@@ -46,17 +60,53 @@ def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:
     )
 
 
-def reference_point(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> np.ndarray:
-    """Worst value of each objective, signed: 0 for an accuracy, 1 for a rate, else the worst completed trial."""
-    worst = signed([row for row in rows if row["state"] == "complete"], objectives).min(0)
-    bounds = {"accuracy": 0.0, "activation_rate": -1.0}
-    return np.array([bounds.get(m.split("/")[1] if "/" in m else m, w) for m, w in zip(objectives, worst, strict=True)])
+SHARES = ("accuracy", "activation_rate", "memory_fill")
+"""Metrics from 0 to 1 (as `val/accuracy` or `val/activation_rate/layer_0`), whose worst value is known."""
+FIRST_TRIALS = 5
+"""The worst of so many completed trials is the reference of an objective without such a bound."""
 
 
-def hypervolume_history(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[float]:
-    """Hypervolume after each completed trial, in the order of `rows`."""
-    complete = [row for row in rows if row["state"] == "complete"]
-    if not complete:
+def kept_reference(
+    rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], known: Mapping[str, float]
+) -> dict[str, float]:
+    """The hypervolume's reference point, metric -> worst value that still counts; empty while it is open.
+
+    In this order: what is `known` (fixed by the sweep, or kept from an earlier report); 0 or 1 for a share, whichever
+    is worse in its direction; the worst of the first `FIRST_TRIALS` completed trials, or of fewer once no trial is
+    under way. Keep the result: taken anew it is the same only as long as those trials are.
+    """
+    first = completed(rows, objectives)[:FIRST_TRIALS]
+    enough = len(first) == FIRST_TRIALS or not any(row["state"] in ("running", "waiting") for row in rows)
+    reference = {}
+    for metric, direction in objectives.items():
+        worst = min if direction == "maximize" else max
+        if metric in known:
+            reference[metric] = float(known[metric])
+        elif (metric.split("/")[1] if "/" in metric else metric) in SHARES:
+            reference[metric] = 0.0 if direction == "maximize" else 1.0
+        elif first and enough:
+            reference[metric] = float(worst(row[metric] for row in first))
+        else:
+            return {}
+    return reference
+
+
+def hypervolume_history(
+    rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], reference: Mapping[str, float] | None = None
+) -> list[float]:
+    """Hypervolume after each completed trial, in the order of `rows`; empty while the reference is open.
+
+    reference: a sweep's, as its report keeps it (`read_sweep(...).reference`); None takes it from the rows.
+    """
+    reference = kept_reference(rows, objectives, {}) if reference is None else reference
+    complete = completed(rows, objectives)
+    if not complete or not reference:
         return []
-    values, reference = signed(complete, objectives), reference_point(rows, objectives)
-    return [hypervolume(values[: n + 1], reference) for n in range(len(values))]
+    values = signed(complete, objectives)
+    worst = signed([reference], objectives)[0]
+    history, front = [], values[:0]
+    for value in values:  # of a front only: what it dominates adds nothing
+        front = np.concatenate([front, value[None]])
+        front = front[non_dominated(front)]
+        history.append(hypervolume(front, worst))
+    return history

@@ -14,8 +14,10 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from seqboat_lab.analysis.figures import hypervolume_figure, pareto_figure, short
-from seqboat_lab.analysis.pareto import front_of, hypervolume_history, reference_point
+from seqboat_lab.analysis.files import replace_bytes, replace_text
+from seqboat_lab.analysis.pareto import completed, front_of, hypervolume_history, is_number, kept_reference
 from seqboat_lab.analysis.sweeps import read_sweep
+from seqboat_lab.config.checks import UserError
 
 HPARAMS_SUFFIX = ".hparams"
 STYLE = """
@@ -36,48 +38,90 @@ document.querySelectorAll('th').forEach(th => th.onclick = () => {
 
 
 def write_report(
-    directory: Path, rows: Sequence[dict[str, Any]], objectives: Mapping[str, str], searched: Sequence[str]
+    directory: Path,
+    rows: Sequence[dict[str, Any]],
+    objectives: Mapping[str, str],
+    searched: Sequence[str],
+    choices: Mapping[str, Sequence[Any]] | None = None,
+    reference: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes the report of a sweep into its directory.
+    """Writes the report of a sweep into its directory. Raises `UserError` where it cannot be written.
 
     Args:
         rows: one mapping per trial, with number, state, every objective and every searched field.
         objectives: metric -> "maximize" or "minimize".
         searched: names of the searched fields.
+        choices: the values of those that have choices: it is told which were never tried.
+        reference: the hypervolume's reference point, or the part of it that is known, as `kept_reference` takes it.
     """
-    write_csv(directory / "trials.csv", rows)
+    try:
+        _write(directory, rows, objectives, searched, choices or {}, reference or {})
+    except OSError as error:
+        where = error.filename or directory
+        raise UserError(f"{where}: the report cannot be written ({error.strerror or error})") from None
+
+
+def _write(
+    directory: Path,
+    rows: Sequence[dict[str, Any]],
+    objectives: Mapping[str, str],
+    searched: Sequence[str],
+    choices: Mapping[str, Sequence[Any]],
+    known: Mapping[str, float],
+) -> None:
+    write_csv(directory / "trials.csv", rows, first=("number", "state", *objectives, *searched))
     front = front_of(rows, objectives)
-    write_csv(directory / "front.csv", front, like=rows)
-    history = hypervolume_history(rows, objectives)
-    reference = reference_point(rows, objectives).tolist() if history else None
-    (directory / "hypervolume.json").write_text(json.dumps({"reference_signed": reference, "history": history}) + "\n")
+    write_csv(directory / "front.csv", front, like=rows, first=("number", "state", *objectives, *searched))
+    reference = kept_reference(rows, objectives, known)
+    history = hypervolume_history(rows, objectives, reference)
+    kept = {"reference": reference, "history": history}
+    replace_text(directory / "hypervolume.json", json.dumps(kept, allow_nan=False) + "\n")
     figures = {
-        "pareto": pareto_figure(rows, objectives, colour_by=searched[0]),
-        "hypervolume": hypervolume_figure(rows, objectives),
+        "pareto": pareto_figure(rows, objectives, colour_by=searched[0] if searched else None),
+        "hypervolume": hypervolume_figure(rows, objectives, reference),
     }
-    pictures = {}
-    for name, figure in figures.items():
-        pictures[name] = _png(figure)
-        (directory / f"{name}.png").write_bytes(pictures[name])
-    (directory / "report.html").write_text(_html(directory.name, rows, front, objectives, searched, history, pictures))
-    write_tensorboard(directory, rows, objectives, searched, figures, history)
-    for figure in figures.values():
-        plt.close(figure)
+    try:
+        pictures = {name: _png(figure) for name, figure in figures.items()}
+        for name, picture in pictures.items():
+            replace_bytes(directory / f"{name}.png", picture)
+        missing = never_tried(rows, choices)
+        page = _html(directory.name, rows, front, objectives, searched, history, reference, missing, pictures)
+        replace_text(directory / "report.html", page)
+        write_tensorboard(directory, rows, objectives, searched, figures, history)
+    finally:
+        for figure in figures.values():
+            plt.close(figure)
 
 
 def report(directory: Path) -> None:
     """Writes the report of the sweep in `directory` again, from its trials.csv."""
     sweep = read_sweep(directory)
-    write_report(directory, sweep.rows, sweep.objectives, sweep.searched)
+    write_report(directory, sweep.rows, sweep.objectives, sweep.searched, sweep.choices, sweep.reference)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], like: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Rows as CSV, with all columns that any row has, or any of `like`."""
-    columns = list(dict.fromkeys(key for row in (rows if like is None else like) for key in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+def never_tried(rows: Sequence[Mapping[str, Any]], choices: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """For each field with choices, those that no trial had; fields without such are left out."""
+    missing = {}
+    for key, values in choices.items():
+        tried = [row.get(key) for row in rows]
+        if left := [value for value in values if value is not None and value not in tried]:
+            missing[key] = left
+    return missing
+
+
+def write_csv(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    like: Sequence[Mapping[str, Any]] | None = None,
+    first: Sequence[str] = (),
+) -> None:
+    """Rows as CSV, with the columns `first` and all that any row has, or any of `like`."""
+    columns = list(dict.fromkeys([*first, *(key for row in (rows if like is None else like) for key in row)]))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
 
 
 def write_tensorboard(
@@ -96,19 +140,23 @@ def write_tensorboard(
     shutil.rmtree(directory / "tensorboard", ignore_errors=True)
     with SummaryWriter(str(directory / "tensorboard")) as writer:
         for name, figure in figures.items():
-            writer.add_figure(name, figure, close=False)
+            writer.add_figure(f"figures/{name}", figure, close=False)  # one tag can show one kind only
         for n, volume in enumerate(history, 1):
             writer.add_scalar("hypervolume", volume, n)
-    for row in rows:
+    for row in completed(rows, objectives):
         run = directory / "trials" / f"{row['number']:04d}"
-        if row["state"] != "complete" or not run.is_dir():
+        if not run.is_dir():
             continue
         for old in run.glob(f"*{HPARAMS_SUFFIX}"):
             old.unlink()
         with SummaryWriter(str(run), filename_suffix=HPARAMS_SUFFIX) as writer:
             metrics = {metric: row[metric] for metric in objectives}
-            for summary in hparams({key: row[key] for key in searched}, metrics):
+            for summary in hparams({key: _hparam(row.get(key)) for key in searched}, metrics):
                 writer.file_writer.add_summary(summary)
+
+
+def _hparam(value: Any) -> Any:
+    return value if isinstance(value, (bool, float, str)) or is_number(value) else str(value)
 
 
 def _png(figure: Figure) -> bytes:
@@ -124,6 +172,8 @@ def _html(
     objectives: Mapping[str, str],
     searched: Sequence[str],
     history: Sequence[float],
+    reference: Mapping[str, float],
+    missing: Mapping[str, Sequence[Any]],
     pictures: Mapping[str, bytes],
 ) -> str:
     counted = {state: sum(row["state"] == state for row in rows) for state in ("complete", "stopped", "failed")}
@@ -134,7 +184,10 @@ def _html(
         key: f'<img alt="{key}" src="data:image/png;base64,{b64encode(p).decode()}">' for key, p in pictures.items()
     }
     failures = [row for row in rows if row["state"] == "failed"]
-    volume = f"Final hypervolume {history[-1]:.4g}." if history else "No trial is complete yet."
+    worst = ", ".join(f"<code>{html.escape(m)}</code> {value:.4g}" for m, value in reference.items())
+    none_yet = "Too few trials are complete for it."
+    volume = f"Final hypervolume {history[-1]:.4g}, above the reference point {worst}." if history else none_yet
+    untried = "; ".join(f"{key} = {', '.join(map(str, values))}" for key, values in missing.items())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>sweep {html.escape(name)}</title><style>{STYLE}</style></head><body>
 <h1>Sweep {html.escape(name)}</h1>
@@ -144,10 +197,11 @@ def _html(
 <p class="note">Over completed trials only. Any of them runs again from its directory's <code>config.yaml</code>.</p>
 {_table(front, [*columns, "run"])}
 <h2>Hypervolume</h2>
-<p class="note">{volume} The reference point is 0 for an accuracy, 1 for an activation rate, else the worst completed
-value.</p>
+<p class="note">{volume} The reference point is what the sweep fixes, the worst possible share (of 0 and 1), or the
+worst of the first completed trials, and stays what it was when a sweep goes on.</p>
 {image["hypervolume"]}
 <h2>All trials</h2>
+{f'<p class="note">Never tried: {html.escape(untried)}.</p>' if untried else ""}
 <p class="note">Values of stopped trials are their last ones, and never part of the front.</p>
 {_table(rows, columns)}
 {"<h2>Failures</h2>" + _table(failures, ["number", "error", "run"]) if failures else ""}
@@ -162,6 +216,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
     head = "".join(f'<th title="{html.escape(c)}">{html.escape(short(c))}</th>' for c in columns)
     body = "".join(
-        f'<tr class="{row["state"]}">' + "".join(cell(row.get(c)) for c in columns) + "</tr>" for row in rows
+        f'<tr class="{html.escape(str(row["state"]))}">' + "".join(cell(row.get(c)) for c in columns) + "</tr>"
+        for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,56 +1,22 @@
 """A sweep file: which experiment, which fields, which objectives, what budget."""
 
+import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 
 from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, require
 from seqboat_lab.config.experiment import ExperimentConfig
-from seqboat_lab.config.files import build, field_type, find_config, merge, read_yaml
+from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
+from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """The values one field may take: `choices`, or a range from `low` to `high`."""
-
-    choices: list | None = None
-    """Values to choose from."""
-    low: float | None = None
-    """Smallest value of a range."""
-    high: float | None = None
-    """Largest value of a range."""
-    log: bool = False
-    """Draw from the range on a logarithmic scale."""
-
-    def __post_init__(self):
-        is_range = self.low is not None and self.high is not None
-        given = (bool(self.choices), self.low is not None or self.high is not None)
-        require(
-            given.count(True) == 1 and (self.choices or is_range),
-            "choices",
-            self.choices,
-            "either choices, or low and high",
-        )
-        if is_range:
-            require(self.low < self.high, "low", self.low, f"less than high = {self.high}")
-            require(not self.log or self.low > 0, "low", self.low, "a number above 0 on a logarithmic scale")
-
-    def distribution(self, hint: Any) -> BaseDistribution:
-        """The Optuna distribution for a field of type `hint`."""
-        if self.choices:
-            return CategoricalDistribution(self.choices)
-        if hint is int:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
+LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files beside it need some
 
 
 @dataclass(frozen=True)
@@ -94,15 +60,31 @@ class SweepConfig:
     stopping: Stopping | None = None
     """When bad trials are stopped early; null = never."""
     storage: str | None = None
-    """Any Optuna storage URL; null = a journal file in the sweep's directory."""
+    """Any Optuna storage URL; null = a journal file in the sweep's directory. A password is better taken from the
+    environment (`${oc.env:PASSWORD}`); it is never written to a file."""
+    reference: dict[str, float] = field(default_factory=dict)
+    """Worst value of an objective that still counts for the hypervolume; those left out have their natural bound (0
+    and 1 for shares), or the worst of the first completed trials."""
+    trial_timeout: float | None = None
+    """Seconds after which a trial is ended and fails, even if it hangs; null = never."""
 
     def __post_init__(self):
         plain = bool(re.fullmatch(r"\w[\w.-]*", self.name))
         require(plain, "name", self.name, "letters, digits, '_', '-' and '.': it names a directory")
+        require(len(self.name.encode(errors="replace")) <= LONGEST_NAME, "name", f"{self.name[:40]}...",
+                f"at most {LONGEST_NAME} bytes: it names a directory")  # fmt: skip
         require(bool(self.space), "space", self.space, "at least one field to search")
         require(bool(self.objectives), "objectives", self.objectives, "at least one metric")
         at_least(self, "trials", 1)
-        at_least(self, "seed", 0)
+        require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
+        for metric, value in self.reference.items():
+            choose("reference", metric, self.objectives, "objective")
+            require(math.isfinite(value), f"reference.{metric}", value, "a finite number")
+        if self.trial_timeout is not None:
+            possible = 0 < self.trial_timeout < math.inf
+            require(possible, "trial_timeout", self.trial_timeout, "a finite number of seconds above 0, or null")
+        require(is_plain(self.overrides), "overrides", self.overrides, "finite numbers, text, lists or mappings")
+        check_nesting(self.space)
         require(
             not set(self.space) & set(self.overrides), "overrides", sorted(set(self.space) & set(self.overrides)),
             "no field that is also searched",
@@ -121,8 +103,9 @@ class SweepConfig:
         return merge(read_yaml(find_config(self.experiment)), self.overrides, ExperimentConfig)
 
     def experiment_with(self, params: Mapping[str, Any]) -> ExperimentConfig:
-        """The experiment of one trial."""
-        return build(ExperimentConfig, merge(self.base(), params, ExperimentConfig))
+        """The experiment of one trial, for what Optuna proposed; other fields are taken as they are."""
+        values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
+        return build(ExperimentConfig, merge(self.base(), values, ExperimentConfig))
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """The search space as Optuna sees it."""
@@ -130,54 +113,102 @@ class SweepConfig:
         found = {}
         for key, parameter in self.space.items():
             try:
-                found[key] = parameter.distribution(field_type(ExperimentConfig, key, base))
+                hint = field_type(ExperimentConfig, key, base)
             except ConfigError as error:
                 raise error.under("space") from None
+            try:
+                found[key] = parameter.distribution(hint)
+            except ConfigError as error:
+                raise error.under(f"space.{key}") from None
         return found
 
     def identity(self) -> dict[str, Any]:
-        """What may not change while a study goes on: all but the budget, the seed and the stopping rule."""
-        fields = {
-            k: v for k, v in asdict(self).items() if k not in ("trials", "seed", "stopping", "storage", "sampler")
-        }
-        return fields | {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
+        """What may not change while a study goes on, as JSON gives it back: what is searched, not how long or how."""
+        may_change = ("trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout")
+        fields = {k: v for k, v in asdict(self).items() if k not in may_change}
+        fields |= {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
+        return json.loads(json.dumps(fields))
 
 
-def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
-    """The sweep of a YAML file with `key=value` overrides, checked before any trial runs.
+def load_sweep(source: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """The sweep of a YAML file (path, or name under sweeps/) with `key=value` overrides, checked before any trial runs.
 
     Every searched field must exist, every value of it must give a possible experiment, and every objective
     must be a metric that such an experiment reports. Raises `ConfigError` otherwise.
     """
-    sweep = parse_sweep(path, overrides)
+    sweep = parse_sweep(source, overrides)
     check(sweep)
     return sweep
 
 
-def parse_sweep(path: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
+def parse_sweep(source: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """`load_sweep` without the checks that need the experiment: for workers, whose parent made them."""
-    path = Path(path)
-    if not path.is_file():
-        known = [str(p) for p in Path("sweeps").glob("*.yaml")]
-        choose("sweep", str(path), known, "sweep file")
-    values = merge({"name": path.stem, **read_yaml(path)}, overrides, SweepConfig)
-    values["overrides"] = dict(_flatten(values.get("overrides") or {}))
-    if isinstance(values.get("space"), Mapping):
-        values["space"] = _ranges(values["space"])
-    for missing in sorted({"experiment", "objectives", "space"} - set(values)):
+    path = find_sweep(source)
+    try:
+        return _parse(path, overrides)
+    except RecursionError:
+        raise ConfigError(str(path), "is nested too deeply; a sweep needs a handful of levels") from None
+    except OverflowError:
+        raise ConfigError(str(path), "holds a number that is too large") from None
+
+
+def find_sweep(name: str | Path) -> Path:
+    """The file a user means by `listops_pareto`, `sweeps/listops_pareto.yaml` or any path, from any directory.
+
+    Raises `ConfigError` if there is none.
+    """
+    name = str(name)
+    below = [Path(f"{name}{suffix}") for suffix in ("", ".yaml")]
+    for path in [below[0], *(root / p for root in (Path("sweeps"), SWEEP_DIR) for p in below[::-1])]:
+        try:
+            if path.is_file():
+                return path
+        except (OSError, ValueError):  # a name that no file can have
+            continue
+    known = [p.stem for p in SWEEP_DIR.glob("*.yaml")] + [str(p) for p in Path("sweeps").glob("*.yaml")]
+    choose("sweep", name if len(name) <= LONGEST_NAME else f"{name[:40]}...", known, "sweep file")
+    raise ConfigError("sweep", f"{name!r} is no file; expected a sweep such as {known[0]}")
+
+
+def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
+    inner = [item.removeprefix("overrides.") for item in overrides if item.startswith("overrides.")]
+    own = [item for item in overrides if not item.startswith("overrides.")]
+    values = merge({"name": path.stem, **read_yaml(path)}, own, SweepConfig)
+    for missing in sorted({"experiment", "objectives", "space"} - {k for k, v in values.items() if v is not None}):
         raise ConfigError(missing, f"is missing in {path}")
+    for section in ("overrides", "space"):
+        given = values.get(section) or {}
+        require(isinstance(given, Mapping), section, given, "a mapping of fields to values")
+        values[section] = given
+    values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
+    values["space"] = flatten_space(values["space"])
+    values["reference"] = values.get("reference") or {}
     return build(SweepConfig, values)
+
+
+def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """`field=value` strings as the experiment reads them: a field of type text takes its value as typed."""
+    found: dict[str, Any] = {}
+    values = read_yaml(find_config(str(experiment))) if overrides else {}
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if equals and field_type(ExperimentConfig, key, values) is str:
+            found[key] = text
+            continue
+        values = merge(values, [item], ExperimentConfig)
+        field_type(ExperimentConfig, key, values)  # raises for a field that is none
+        value: Any = values
+        for part in key.split("."):
+            value = value[part]
+        found |= dict(flatten({key: value}))
+    return found
 
 
 def check(sweep: SweepConfig) -> None:
     """Raises `ConfigError` for what could not be run or measured."""
     from seqboat_lab.training.experiment import metric_names  # torch is slow to import
 
-    sweep.distributions()
-    examples = {
-        key: parameter.choices or [_number(sweep, key, end) for end in (parameter.low, parameter.high)]
-        for key, parameter in sweep.space.items()
-    }
+    examples = {key: getattr(d, "choices", None) or (d.low, d.high) for key, d in sweep.distributions().items()}
     for key, values in examples.items():  # each value alone; the others at their first
         for value in values:
             params = {other: choices[0] for other, choices in examples.items()} | {key: value}
@@ -198,27 +229,3 @@ def _check_base(sweep: SweepConfig, found: ConfigError) -> None:
         if str(error) == str(found):
             where = f"{sweep.experiment} with the sweep's overrides gives no possible experiment"
             raise ConfigError("overrides", f"{where}: {error}") from None
-
-
-def _number(sweep: SweepConfig, key: str, value: float) -> float | int:
-    return int(value) if isinstance(sweep.distributions()[key], IntDistribution) else value
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested sections as dotted keys."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _ranges(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The searched fields, however nested, by their dotted keys; what is said twice is put together."""
-    found: dict[str, Any] = {}
-    for key, value in space.items():
-        nested = isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
-        for name, spec in (_ranges(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}).items():
-            both = isinstance(spec, Mapping) and isinstance(found.get(name), Mapping)
-            found[name] = {**found[name], **spec} if both else spec
-    return found

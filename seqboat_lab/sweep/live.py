@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from seqboat_lab.analysis.figures import short
 from seqboat_lab.analysis.pareto import front_of
@@ -31,7 +32,7 @@ def format_value(value: Any) -> str:
 
 def trial_table(rows: list[dict[str, Any]], sweep: SweepConfig, title: str) -> Table:
     """Trials as rows: number, state, searched fields, objectives."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", header_style="bold")  # `Text`: no markup in a user's names
     for name in (
         "trial",
         "state",
@@ -40,11 +41,11 @@ def trial_table(rows: list[dict[str, Any]], sweep: SweepConfig, title: str) -> T
         "step",
         "seconds",
     ):
-        table.add_column(_header(name), justify="left" if name == "state" else "right")
+        table.add_column(Text(_header(name)), justify="left" if name == "state" else "right")
     for row in rows:
         cells = [row["number"], row["state"], *(row.get(k) for k in sweep.space)]
         cells += [row[m] for m in sweep.metrics] + [row["step"], row["seconds"]]
-        table.add_row(*map(format_value, cells), style=STYLES[row["state"]])
+        table.add_row(*(Text(format_value(cell)) for cell in cells), style=STYLES[row["state"]])
     return table
 
 

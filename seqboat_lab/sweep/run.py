@@ -7,20 +7,31 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Any
 
+import optuna
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from seqboat_lab.analysis.pareto import front_of
-from seqboat_lab.analysis.report import write_report
+from seqboat_lab.analysis.files import replace_text
+from seqboat_lab.analysis.pareto import front_of, kept_reference
+from seqboat_lab.analysis.report import never_tried, write_report
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.live import SweepView, trial_table
-from seqboat_lab.sweep.study import counts, open_study, requeue_lost, summary_rows
+from seqboat_lab.sweep.storage import STORAGE_VARIABLE, errors_in_one_line, hide, without_secrets
+from seqboat_lab.sweep.study import (
+    REFERENCE,
+    counts,
+    open_study,
+    requeue_lost,
+    set_strangers_aside,
+    summary_rows,
+)
 
 REFRESH_SECONDS = 1.0
 
@@ -33,7 +44,8 @@ def run_sweep(sweep: SweepConfig, workers: int) -> None:
     """
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both raise KeyboardInterrupt
     try:
-        _run(sweep, workers)
+        with errors_in_one_line(sweep.directory, sweep.storage):
+            _run(sweep, workers)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -41,13 +53,18 @@ def run_sweep(sweep: SweepConfig, workers: int) -> None:
 def _run(sweep: SweepConfig, workers: int) -> None:
     study = open_study(sweep)
     requeue_lost(study, sweep)
+    for aside, runs in set_strangers_aside(study, sweep):
+        print(f"{sweep.directory}/trials held {runs} runs that are not of this study; they are set aside in {aside}")
     resolved = sweep.directory / "sweep.yaml"
-    resolved.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(sweep))))
+    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage))
+    replace_text(resolved, OmegaConf.to_yaml(OmegaConf.create(to_dict(shown))))
     begun = sum(map(counts, study.get_trials(deepcopy=False)))
     if begun:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
-    processes = [_start_worker(resolved, i, workers) for i in range(workers if begun < sweep.trials else 0)]
+    processes: list[subprocess.Popen] = []
     try:
+        for i in range(workers if begun < sweep.trials else 0):
+            processes.append(_start_worker(resolved, i, workers, sweep.storage))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):
                 view.update(summary_rows(study, sweep))
@@ -55,40 +72,70 @@ def _run(sweep: SweepConfig, workers: int) -> None:
             view.update(summary_rows(study, sweep))
     except KeyboardInterrupt:
         print("interrupted: ending the trials under way (they are queued again); Ctrl-C once more to leave at once")
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.wait()
-        conclude(sweep, summary_rows(study, sweep))
+        _end(processes)
+        conclude(study, sweep)
         print("run the same command again to go on")
         raise
+    except BaseException:
+        _end(processes)
+        raise
     requeue_lost(study, sweep)
-    rows = summary_rows(study, sweep)
-    conclude(sweep, rows)
-    crashed = [p.returncode for p in processes if p.returncode != 0]
+    rows = conclude(study, sweep)
+    crashed = [i for i, p in enumerate(processes) if p.returncode != 0]
+    why = ""
     if crashed:
-        print(f"{len(crashed)} of {workers} workers ended early; see {sweep.directory}/workers/*.log")
+        why = f"{len(crashed)} of {workers} workers ended early ({_last_words(sweep, crashed[0])})"
+        print(f"{why}; see {sweep.directory}/workers/*.log")
     states = Counter(row["state"] for row in rows)
-    if not states["complete"] and (states["failed"] or crashed):
-        first = next((f"; trial {r['number']}, {r['run']}: {r['error']}" for r in rows if r["state"] == "failed"), "")
-        raise UserError(f"no trial of {sweep.name} succeeded{first}")
+    used = sum(map(counts, study.get_trials(deepcopy=False)))  # other machines may still be at some
+    if used < sweep.trials:
+        why = why or "the workers were ended"
+        raise UserError(f"{why}; {used} of {sweep.trials} trials of {sweep.name} are done: the same command goes on")
+    if not states["complete"] and states["failed"]:
+        first = next(f"trial {r['number']}, {r['run']}: {r['error']}" for r in rows if r["state"] == "failed")
+        raise UserError(f"no trial of {sweep.name} succeeded; {first}")
 
 
-def conclude(sweep: SweepConfig, rows: list[dict[str, Any]]) -> None:
-    """Writes the report and prints the front and where everything is."""
-    write_report(sweep.directory, rows, sweep.objectives, list(sweep.space))
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        process.wait()
+
+
+def _last_words(sweep: SweepConfig, worker: int) -> str:
+    """The last line that a worker said, without what is not for all eyes."""
+    log = sweep.directory / "workers" / f"worker-{worker}.log"
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    said = hide(lines[-1], sweep.storage) if lines else "killed"
+    return (said if said.startswith(("seqboat: ", "warning: ")) else f"killed, or: {said}").removeprefix("seqboat: ")
+
+
+def conclude(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Writes the report, prints the front and where everything is, and returns the rows."""
+    rows = summary_rows(study, sweep)
+    known = study.user_attrs.get(REFERENCE) or {}
+    reference = kept_reference(rows, sweep.objectives, known | sweep.reference)
+    if reference.keys() - known.keys():
+        study.set_user_attr(REFERENCE, known | reference)
+    choices = {key: parameter.labels for key, parameter in sweep.space.items() if parameter.choices}
+    write_report(sweep.directory, rows, sweep.objectives, list(sweep.space), choices, reference)
     console = Console(width=None if sys.stdout.isatty() else 150)
     front = front_of(rows, sweep.objectives)
     console.print(trial_table(front, sweep, f"Pareto front of {sweep.name}, {len(front)} trials"))
     done = Counter(row["state"] for row in rows)
     print("trials:      " + ", ".join(f"{n} {state}" for state, n in done.items()))
+    for key, values in never_tried(rows, choices).items():
+        print(f"never tried: {key} = {', '.join(map(str, values))}")
     print(f"report:      {sweep.directory}/report.html (front.csv, trials.csv, pareto.png beside it)")
     print(f"tensorboard: {Path(sys.executable).parent}/tensorboard --logdir {sweep.directory}")
+    return rows
 
 
-def _start_worker(resolved: Path, index: int, workers: int) -> subprocess.Popen:
+def _start_worker(resolved: Path, index: int, workers: int, storage: str | None) -> subprocess.Popen:
     """Worker `index` with its own GPU where there are some, else its share of the CPU."""
-    environment = dict(os.environ)
+    environment = dict(os.environ) | ({STORAGE_VARIABLE: storage} if storage else {})
     gpus = visible_gpus()
     threads: Sequence[str] = ()
     if gpus:
@@ -98,7 +145,7 @@ def _start_worker(resolved: Path, index: int, workers: int) -> subprocess.Popen:
     log = resolved.parent / "workers" / f"worker-{index}.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "seqboat_lab.cli", "sweep-worker", str(resolved), str(os.getpid()), *threads]
-    with log.open("a") as file:
+    with log.open("w") as file:  # of this call; what came before was told then
         # a session of its own: Ctrl-C reaches the parent only, which then ends its workers in order
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
 

@@ -4,21 +4,25 @@ import fcntl
 import os
 import socket
 import uuid
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.journal import LOST_WORKER
 from seqboat_lab.sweep.sampler import TrialSampler
+from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
+from seqboat_lab.sweep.trial import key_of, set_aside
 
 IDENTITY, WORKER, ERROR, REQUEUED, SURPLUS = "sweep", "worker", "error", "requeued", "surplus"  # attributes
-RUN, MEASURED, TABLE = "run", "measured", "row"
+RUN, MEASURED, TABLE, KEY = "run", "measured", "row", "key"
+REFERENCE = "reference"  # of the study: the hypervolume's
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "stopped",
@@ -34,20 +38,19 @@ def open_study(sweep: SweepConfig) -> optuna.Study:
     Raises `ConfigError` if a study of this name exists and searched something else.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    directions = list(sweep.objectives.values())
     if sweep.storage is None:
         make_directory(sweep)
-        storage = JournalStorage(JournalFileBackend(str(sweep.directory / "study.journal")))
+        numbers = [int(StudyDirection[d.upper()]) for d in directions]
+        record = {"op_code": 0, "worker_id": "", "study_name": sweep.name, "directions": numbers}
+        with errors_in_one_line(sweep.directory):
+            storage = open_storage(None, sweep.directory / "study.journal", record)
     else:
-        try:
-            storage = optuna.storages.get_storage(sweep.storage)
-        except Exception as error:  # each database driver has its own errors
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError("storage", f"{sweep.storage} cannot be opened: {reason}") from None
+        storage = open_storage(sweep.storage, sweep.directory)
         make_directory(sweep)
     try:
         study = optuna.load_study(storage=storage, study_name=sweep.name)
     except KeyError:  # no such study; another worker may be creating it at this moment
-        directions = list(sweep.objectives.values())
         study = optuna.create_study(storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True)
     known = study.user_attrs.get(IDENTITY)
     if known is None:
@@ -111,10 +114,22 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig) -> int:
     lost = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         name = trial.user_attrs.get(WORKER)
-        if name and WorkerLock.is_dead(sweep.directory, name):
+        if name == LOST_WORKER or (name and WorkerLock.is_dead(sweep.directory, name)):
             with suppress(RuntimeError):
                 lost += requeue(study, trial, f"worker {name} died")
     return lost
+
+
+def set_strangers_aside(study: optuna.Study, sweep: SweepConfig) -> list[tuple[Path, int]]:
+    """Moves the directories under trials/ that this study did not make out of it: where to, and how many.
+
+    They are of another study of this name, whose journal was deleted or replaced, and must not pass for its own.
+    """
+    runs = sorted(path for path in sweep.directory.glob("trials/*") if path.name.isdecimal())
+    there = [(path, key_of(path)) for path in runs]
+    known = {t.number: t.user_attrs.get(KEY) for t in study.get_trials(deepcopy=False)}  # read after the directories
+    strangers = [path for path, key in there if known.get(int(path.name), "none") != key] if there else []
+    return list(Counter(set_aside(path) for path in strangers).items())
 
 
 class WorkerLock:

@@ -1,6 +1,8 @@
 """One trial: a run in a process of its own, followed from outside through the files it writes."""
 
 import contextlib
+import errno
+import itertools
 import json
 import multiprocessing as mp
 import os
@@ -10,12 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
 
+KEY_FILE = "trial.key"
 ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*")  # how Python ends a traceback
 
 
@@ -28,7 +32,6 @@ class TrialProcess:
 
     def __init__(self, config: ExperimentConfig, run_dir: Path):
         self.run_dir = run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "config.yaml"
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
         context = mp.get_context("forkserver")
@@ -37,16 +40,27 @@ class TrialProcess:
         self.process.start()
         self._read = 0
 
-    def new_validations(self) -> Iterator[dict[str, float]]:
-        """The lines of validations.jsonl that were not returned before."""
+    def new_validations(self) -> Iterator[dict[str, Any]]:
+        """The whole lines of validations.jsonl that were not returned before."""
         path = self.run_dir / "validations.jsonl"
         if not path.exists():
             return
-        with path.open() as file:
+        with path.open("rb") as file:
             file.seek(self._read)
-            while (line := file.readline()).endswith("\n"):
+            while (line := file.readline()).endswith(b"\n"):
                 self._read = file.tell()
-                yield json.loads(line)
+                with contextlib.suppress(ValueError):  # a full disk cut it off
+                    validation = json.loads(line)
+                    if isinstance(validation, dict) and isinstance(validation.get("step"), int):
+                        yield validation
+
+    def summary(self) -> dict[str, Any]:
+        """The metrics of summary.json, empty if it cannot be read."""
+        try:
+            metrics = json.loads((self.run_dir / "summary.json").read_bytes())["metrics"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return metrics if isinstance(metrics, dict) else {}
 
     def wait(self, seconds: float) -> bool:
         """Waits at most so long; True once the process has ended."""
@@ -54,11 +68,13 @@ class TrialProcess:
         return self.process.exitcode is not None
 
     def stop(self) -> None:
-        """Ends the run and whatever it started."""
-        for kill, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        """Ends the run and whatever it started, even if it hangs outside of Python."""
+        for kill, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 30)):  # one that even so stays is left behind
             if self.process.exitcode is None:
                 _signal_group(self.process.pid, kill)
                 self.process.join(patience)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # its ranks may hang without it
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def failure(self) -> str | None:
         """One line on why the run failed, or None if it succeeded."""
@@ -72,6 +88,45 @@ class TrialProcess:
         code = self.process.exitcode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"the run's process ended without a word ({how}); see {log}"
+
+
+def make_run_directory(run_dir: Path, key: str) -> Path | None:
+    """An empty directory for a trial, marked with the `key` that its study knows it by.
+
+    One that is there already belongs to another study of the same name: it is set aside, and where to is returned.
+    """
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    new = run_dir.parent / f".{run_dir.name}-{key}"
+    new.mkdir()
+    (new / KEY_FILE).write_text(key + "\n")
+    aside = None
+    while True:
+        try:
+            new.rename(run_dir)  # only onto nothing, or an empty directory
+            return aside
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            aside = set_aside(run_dir)
+
+
+def key_of(run_dir: Path) -> str | None:
+    """The key that a trial's directory is marked with."""
+    try:
+        return (run_dir / KEY_FILE).read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def set_aside(run_dir: Path) -> Path:
+    """Moves a run out of `trials/` into a directory beside it, and returns that."""
+    for n in itertools.count(1):
+        aside = run_dir.parents[1] / f"trials-of-another-study-{n}"
+        aside.mkdir(exist_ok=True)
+        if not (aside / run_dir.name).exists():
+            run_dir.rename(aside / run_dir.name)
+            return aside
+    raise AssertionError("unreachable")
 
 
 def _run(config: str, run_dir: str) -> None:

@@ -1,12 +1,14 @@
 """A worker: takes trials from the study until the budget is used up."""
 
-import json
 import math
 import os
 import signal
 import threading
 import time
+import uuid
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -14,8 +16,10 @@ from optuna.trial import TrialState
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.stopping import measured_at, should_stop
+from seqboat_lab.sweep.storage import errors_in_one_line
 from seqboat_lab.sweep.study import (
     ERROR,
+    KEY,
     MEASURED,
     RUN,
     TABLE,
@@ -25,7 +29,7 @@ from seqboat_lab.sweep.study import (
     requeue,
     requeue_lost,
 )
-from seqboat_lab.sweep.trial import TrialProcess
+from seqboat_lab.sweep.trial import TrialProcess, make_run_directory
 
 POLL_SECONDS = 0.5
 
@@ -47,6 +51,11 @@ def work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
+    with errors_in_one_line(sweep.directory, sweep.storage):
+        _work(sweep, parent, threads)
+
+
+def _work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
     trial = None
     try:
         threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
@@ -74,15 +83,19 @@ def _end_with_sweep(parent: int) -> None:
 
 def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, threads: int | None) -> None:
     """Runs one trial to its end and tells the study how it went. A failure is recorded, never raised."""
-    run_dir = sweep.directory / "trials" / f"{trial.number:04d}"
+    run_dir, key = sweep.directory / "trials" / f"{trial.number:04d}", uuid.uuid4().hex
     trial.set_user_attr(RUN, str(run_dir))
+    trial.set_user_attr(KEY, key)
     try:
         extra = {} if threads is None else {"trainer.threads": threads}
         config = sweep.experiment_with({**trial.params, **extra})
     except ConfigError as error:
         return _fail(study, trial, str(error))
 
+    if aside := make_run_directory(run_dir, key):
+        print(f"{run_dir} held a run of another study; it is set aside in {aside}")
     process = TrialProcess(config, run_dir)
+    deadline = time.monotonic() + (sweep.trial_timeout or math.inf)
     maximize = [direction == "maximize" for direction in sweep.objectives.values()]
     measured: dict[str, list[float]] = {}
     try:
@@ -90,29 +103,47 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         while not ended:
             ended = process.wait(POLL_SECONDS)
             for validation in process.new_validations():
-                unknown = sorted(set(sweep.metrics) - set(validation))
-                if unknown:
-                    return _fail(study, trial, f"the experiment does not report {', '.join(unknown)}")
-                values = [validation[metric] for metric in sweep.metrics]
-                if not all(map(math.isfinite, values)):
-                    reached = dict(zip(sweep.metrics, values, strict=True))
-                    return _fail(study, trial, f"diverged: at step {validation['step']} {reached}")
-                measured[str(validation["step"])] = values
+                step = validation.get("step")
+                values, problem = _values(validation, sweep, f"at step {step}")
+                if problem:
+                    return _fail(study, trial, problem)
+                measured[str(step)] = values
                 trial.set_user_attr(MEASURED, measured)
-                others = measured_at(study, validation["step"], but=trial.number)
-                done = ended or validation["step"] >= config.trainer.max_steps
+                others = measured_at(study, step, but=trial.number)
+                done = ended or step >= config.trainer.max_steps
                 if sweep.stopping and not done and should_stop(sweep.stopping, values, others, maximize):
                     study.tell(trial, state=TrialState.PRUNED)
                     return None
+            if not ended and time.monotonic() > deadline:
+                reached = f"after step {max(map(int, measured))}" if measured else "before its first validation"
+                return _fail(study, trial, f"took longer than trial_timeout = {sweep.trial_timeout:g} s, {reached}")
     finally:
         process.stop()
     failure = process.failure()
     if failure is not None:
         return _fail(study, trial, failure)
-    summary = json.loads((run_dir / "summary.json").read_text())
-    trial.set_user_attr(TABLE, summary["metrics"])
-    study.tell(trial, [summary["metrics"][metric] for metric in sweep.metrics])
+    summary = process.summary()
+    values, problem = _values(summary, sweep, "at its end")
+    if problem:
+        return _fail(study, trial, problem)
+    trial.set_user_attr(TABLE, {k: v for k, v in summary.items() if isinstance(v, str) or _is_finite(v)})
+    study.tell(trial, values)
     return None
+
+
+def _values(metrics: Mapping[str, Any], sweep: SweepConfig, when: str) -> tuple[list[float], str | None]:
+    """The objectives' values, or what is wrong with them."""
+    unknown = sorted(set(sweep.metrics) - set(metrics))
+    if unknown:
+        return [], f"the experiment does not report {', '.join(unknown)}"
+    values = [metrics[metric] for metric in sweep.metrics]
+    if not all(map(_is_finite, values)):
+        return [], f"diverged: {when} {dict(zip(sweep.metrics, values, strict=True))}"
+    return values, None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: str) -> None:

@@ -1,5 +1,6 @@
 """What a run shows in TensorBoard besides curves: activation rasters, and a page that puts curves together."""
 
+import re
 from typing import Any
 
 import lightning as L
@@ -23,9 +24,11 @@ def custom_scalars(config: ExperimentConfig) -> dict[str, dict[str, list[Any]]]:
 
     of_text = isinstance(config.data, LanguageConfig)
     quality = ("bits per byte", "bpc") if of_text else ("accuracy", "accuracy")
-    charts = {
-        "loss": ["train/loss", "val/loss"],
-        quality[0]: [f"train/{quality[1]}", f"val/{quality[1]}"],
+    charts = {  # training and validation apart: they average over other samples, with and without dropout
+        "loss (training)": ["train/loss"],
+        "loss (validation)": ["val/loss"],
+        f"{quality[0]} (training)": [f"train/{quality[1]}"],
+        f"{quality[0]} (validation)": [f"val/{quality[1]}"],
         "activation rate (validation)": ["val/activation_rate", *layers("val/activation_rate")],
         "activation rate (training)": layers("train/activation_rate"),
         "temperature": layers("temperature"),
@@ -34,7 +37,8 @@ def custom_scalars(config: ExperimentConfig) -> dict[str, dict[str, list[Any]]]:
         "learning rate": ["lr"],
         "tokens per second": ["tokens_per_second"],
     }
-    return {"SeqBoat": {title: ["Multiline", curves] for title, curves in charts.items() if curves}}
+    shown = {title: [f"^{re.escape(tag)}$" for tag in tags] for title, tags in charts.items() if tags}  # patterns
+    return {"SeqBoat": {title: ["Multiline", patterns] for title, patterns in shown.items()}}
 
 
 def activation_raster(confidence: list[np.ndarray], lengths: np.ndarray, title: str = "") -> Figure:

@@ -86,7 +86,7 @@ def test_two_workers_share_the_budget_and_leave_a_report(tiny_sweep):
     assert (SWEEP / "pareto.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(SWEEP / "tensorboard"))
     events.Reload()
-    assert {"pareto", "hypervolume"} <= set(events.Tags()["images"])
+    assert set(events.Tags()["images"]) == {"figures/pareto", "figures/hypervolume"}
     assert len(events.Scalars("hypervolume")) == 4
     trial = EventAccumulator(str(next((SWEEP / "trials" / "0000").glob("*.hparams"))))
     trial.Reload()

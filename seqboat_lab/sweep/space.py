@@ -1,0 +1,120 @@
+"""The search space of a sweep: the values that fields of an experiment may take."""
+
+import json
+import math
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Union, get_args, get_origin
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from seqboat_lab.config.checks import ConfigError, require
+
+LARGEST_INT = 2**53  # Optuna draws whole numbers through floats, which are exact up to here
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The values one field may take: `choices`, or a range from `low` to `high`."""
+
+    choices: list | None = None
+    """Values to choose from, each as it is (quoted text stays text); a mapping is a whole section, such as
+    `{kind: sigmoid}`."""
+    low: float | None = None
+    """Smallest value of a range."""
+    high: float | None = None
+    """Largest value of a range."""
+    log: bool = False
+    """Draw from the range on a logarithmic scale."""
+
+    def __post_init__(self):
+        is_range = self.low is not None and self.high is not None
+        given = (bool(self.choices), self.low is not None or self.high is not None)
+        require(
+            given.count(True) == 1 and (self.choices or is_range),
+            "choices",
+            self.choices,
+            "either choices, or low and high",
+        )
+        if is_range:
+            for name in ("low", "high"):
+                require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
+            require(self.low < self.high, "low", self.low, f"less than high = {self.high}")
+            require(math.isfinite(self.high - self.low), "high", self.high, "a range whose width is a finite number")
+            require(not self.log or self.low > 0, "low", self.low, "a number above 0 on a logarithmic scale")
+        else:
+            require(not self.log, "log", self.log, "low and high beside it: choices have no scale")
+            require(
+                all(map(is_plain, self.choices)), "choices", self.choices, "finite numbers, text, lists or mappings"
+            )
+            distinct = len(set(self.labels)) == len(self.labels)  # to Optuna, 1, 1.0 and true are the same value
+            require(distinct, "choices", self.choices, "each value once")
+
+    @property
+    def labels(self) -> list[Any]:
+        """The choices as Optuna and trials.csv know them: plain values, a list or mapping as JSON."""
+        return [json.dumps(c) if isinstance(c, (list, Mapping)) else c for c in self.choices or ()]
+
+    def value(self, proposed: Any) -> Any:
+        """The field's value for what Optuna proposed."""
+        return self.choices[self.labels.index(proposed)] if self.choices else proposed
+
+    def distribution(self, hint: Any) -> BaseDistribution:
+        """The Optuna distribution for a field of type `hint`. Raises `ConfigError` if it has no such range."""
+        if self.choices:
+            return CategoricalDistribution(self.labels)
+        optional = get_origin(hint) in (Union, types.UnionType)
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)] if optional else [hint]
+        if kinds == [float]:
+            return FloatDistribution(self.low, self.high, log=self.log)
+        require(kinds == [int], "low", self.low, "choices: this field is no number")
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            require(value == int(value), name, value, "a whole number, as the field is")
+            require(abs(value) <= LARGEST_INT, name, value, f"a whole number of at most 2^53 = {LARGEST_INT}")
+        return IntDistribution(int(self.low), int(self.high), log=self.log)
+
+
+def is_plain(value: Any) -> bool:
+    """Can JSON hold it, and give it back?"""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        return False
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested sections as dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def flatten_space(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The searched fields, however nested, by their dotted keys; what is said twice is put together."""
+    known = {field.name for field in fields(Parameter)}
+    found: dict[str, Any] = {}
+    for key, value in space.items():
+        inner = isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
+        nested = inner and not known & value.keys()  # one known key, and an unknown one beside it is a mistake
+        for name, spec in (flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}).items():
+            both = isinstance(spec, Mapping) and isinstance(found.get(name), Mapping)
+            found[name] = {**found[name], **spec} if both else spec
+    return found
+
+
+def check_nesting(space: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` if a searched field is part of another one: which of them would count?"""
+    for key in space:
+        parts = key.split(".")
+        for n in range(1, len(parts)):
+            if (outer := ".".join(parts[:n])) in space:
+                raise ConfigError(f"space.{key}", f"is part of {outer}, which is searched, too; search one of them")
