@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from seqboat_lab.cli import main
@@ -422,3 +423,31 @@ def test_a_damaged_note_of_a_joined_corpus_makes_it_again(tmp_path, damage):
     assert opened().sizes()["train"] == 450
     os.truncate(place / "text", 7)
     assert opened().sizes()["train"] == 450
+
+
+def test_a_pipe_among_the_reviews_is_named_and_not_waited_for(tmp_path, capsys):
+    os.mkfifo(write_reviews(tmp_path) / "train/pos/pipe.txt")
+    assert "pipe.txt: a pipe or a device" in refused(capsys, "prepare", "text", f"root={tmp_path}")
+
+
+def test_a_generated_file_that_was_deleted_is_made_again(tmp_path, capsys):
+    small = ["source=generated", "min_length=5", "max_length=50", "train_size=9", "val_size=3", "test_size=3"]
+    command = ["listops", *small, f"root={tmp_path}", "--processes", "1"]
+    assert prepared(capsys, *command) == "9 train, 3 val, 3 test"
+    (file,) = (tmp_path / "listops").glob("*/basic_val.tsv")
+    before = file.read_bytes()
+    file.unlink()
+    assert prepared(capsys, *command) == "9 train, 3 val, 3 test"
+    assert file.read_bytes() == before
+
+
+class Refusing(torch.utils.data.Dataset):
+    def __getitem__(self, _):
+        raise DataError("one line")
+
+
+def test_an_error_in_a_loader_process_stays_one_line():
+    loader = torch.utils.data.DataLoader(Refusing(), sampler=[0], batch_size=None, num_workers=1)
+    with pytest.raises(DataError) as raised:
+        list(loader)
+    assert str(raised.value) == "one line"
