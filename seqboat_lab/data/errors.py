@@ -12,6 +12,8 @@ class DataError(UserError):
     """
 
     def __init__(self, message: str):
+        if message.startswith("Caught DataError in DataLoader worker"):  # PyTorch puts a traceback before it
+            message = message.rpartition("DataError: ")[2].strip()
         line = "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in message)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
 

@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,10 @@ def user_path(path: Path | str, key: str = "data.root") -> Path:
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
     """A file's bytes, if it is no larger than such a file can be. Raises `DataError`."""
+    with reading(path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would let us wait for ever
+        raise DataError(f"{path}: a pipe or a device, expected a file; check what it is")
     with reading(path), open(path, "rb") as file:
         data = file.read(limit + 1) if os.fstat(file.fileno()).st_size > limit else file.read()
     if len(data) > limit:

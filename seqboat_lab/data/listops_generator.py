@@ -146,10 +146,11 @@ def generated_directory(config: ListOpsConfig) -> Path:
 def generate(config: ListOpsConfig, processes: int | None = None) -> Path:
     """Write `basic_{train,val,test}.tsv` in the official format unless they are there; their directory."""
     directory = generated_directory(config)
-    if directory.is_dir():
+    files = [directory / f"basic_{split}.tsv" for split in ("test", "val", "train")]
+    if all(file.is_file() for file in files):
         return directory
     with locked(directory):
-        if directory.is_dir():  # another process was first
+        if all(file.is_file() for file in files):  # another process was first
             return directory
         shape = TreeShape(config.min_length, config.max_length, config.max_depth, config.max_args)
         seen: set[bytes] = set()

@@ -130,6 +130,10 @@ def _lines(file: Path) -> list[list[str]]:
         raise DataError(f"{file}: expected a 2-D array of strings, found {header.dtype} {header.shape}")
     if header.dtype.itemsize == 0 or 0 in header.shape:
         return []
+    if header.dtype.kind == "U":  # NumPy would make strings of numbers that are no characters
+        codes = np.frombuffer(data, np.dtype("u4").newbyteorder(header.dtype.byteorder), offset=header.offset)
+        if codes.max() > 0x10FFFF:
+            raise DataError(f"{file}: cannot be read as an array of strings (it is damaged); get it again")
     order = "F" if header.fortran_order else "C"
     try:
         array = np.frombuffer(data, header.dtype, offset=header.offset).reshape(header.shape, order=order)

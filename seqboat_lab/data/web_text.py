@@ -153,6 +153,11 @@ class WebTextDataModule(LanguageDataModule):
     def text_file(self) -> Path:
         if not self.place.is_file():
             raise DataError(f"{self.place}: no such file; run `{self.command}`")
+        size, expected = self.place.stat().st_size, self.config.val_bytes + self.config.test_bytes
+        if size != expected:
+            raise DataError(
+                f"{self.place}: has {size:,} bytes, expected {expected:,}; delete it and run `{self.command}`"
+            )
         return self.place
 
     def split_bounds(self) -> dict[str, tuple[int, int]]:
