@@ -36,7 +36,16 @@ class ModelOutput(NamedTuple):
 
 class SeqBoat(nn.Module):
     """A stack of SeqBoat layers, each with a feed-forward block behind it if `ffn_hidden` says so:
-    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm."""
+    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm.
+
+    Works with `copy.deepcopy`, `pickle`, `torch.compile`, `torch.func.functional_call` and in any floating-point type
+    (the SSMs' parameters stay in float32 or better). Does not work with `torch.func`'s transforms (grad, vmap, jvp)
+    and `torch.export`, which raise errors of their own, nor with `torch.jit`: how many tokens are active is known
+    only when the model runs.
+
+    Raises `ValueError` for shapes and types other than those below. A token that holds a NaN or an infinity gives
+    NaN; it counts as zero to the other tokens of its row, and other rows never see it (batch norms in training aside).
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
