@@ -130,7 +130,7 @@ class LRUConfig:
     """Largest initial angle; small values start with slow oscillations only."""
 
     def __post_init__(self):
-        at_least(self, "state_size", 1, LARGEST_STATE)
+        at_least(self, "state_size", 1, 2**14)
         for name in ("r_min", "r_max"):
             fraction(self, name)
         require(self.r_max > self.r_min, "r_max", self.r_max, f"more than r_min = {self.r_min}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.attention import Memory, WorkingMemoryAttention
+from seqboat_lab.nn.checks import check_same_dtype, check_streams, check_tokens, refuse_tracing
 from seqboat_lab.nn.configurator import CONFIGURATORS, Decision
 from seqboat_lab.nn.norms import NORMS
 from seqboat_lab.nn.packing import compress, extract, pack
@@ -58,6 +59,11 @@ class SeqBoatLayer(nn.Module):
             padding_mask: (B, L), True = padding.
             state: of the tokens before x (causal layers, no padding); the new one is returned.
         """
+        refuse_tracing()
+        check_tokens(x, self.config.d_model, padding_mask)
+        check_same_dtype(x, self.hx_proj.weight)
+        if state is not None:
+            check_streams(len(state.memory.count), len(x))
         if state is not None and padding_mask is not None:
             raise ValueError("a carried state goes with unpadded segments; give either state or padding_mask")
         start = 0 if state is None else state.position
@@ -83,6 +89,8 @@ class SeqBoatLayer(nn.Module):
         """State of `batch` streams before their first token."""
         if self.config.bidirectional:
             raise ValueError("a bidirectional layer cannot be run step by step; set bidirectional: false")
+        if batch < 0:
+            raise ValueError(f"expected a number of streams, 0 or more; found {batch}")
         return LayerState(self.ssm.init_state(batch), self.attention.init_memory(batch), 0)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Decision, LayerState]:
@@ -91,6 +99,9 @@ class SeqBoatLayer(nn.Module):
         Equals `forward` on the whole sequence (an EMA without truncation), at a cost that does not depend
         on how much came before. The state passed in must not be used again.
         """
+        check_tokens(x.unsqueeze(1), self.config.d_model)
+        check_same_dtype(x, self.hx_proj.weight)
+        check_streams(len(state.memory.count), len(x))
         xn = self._norm_token(x) if self.config.prenorm else x
         m, ssm_state = self.ssm.step(xn, state.ssm)
         (active, confidence), s, m = self._route(m, state.position)
@@ -106,10 +117,14 @@ class SeqBoatLayer(nn.Module):
         return out, decision, LayerState(ssm_state, memory, state.position + 1)
 
     def _route(self, m: Tensor, position: Tensor | int) -> tuple[Decision, Tensor, Tensor]:
-        """SSM output (..., d) -> the configurator's decision, skip path s (..., d), and the GAU's input."""
-        m = self.dropout(F.silu(m))
+        """SSM output (..., d) -> the configurator's decision, skip path s (..., d), and the GAU's input.
+
+        A token that is not finite is not active: attention works on tiles of several rows, and would spread it.
+        """
+        m = self.dropout(F.silu(m.to(self.hx_proj.weight.dtype)))
         u, s = self.hx_proj(m).split([self.configurator.logits, m.shape[-1]], dim=-1)
-        return self.configurator(u, position), s, m
+        active, confidence = self.configurator(u, position)
+        return Decision(active & torch.isfinite(m.detach().sum(-1)), confidence), s, m
 
     def _combine(self, x: Tensor, s: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """silu(s + y + x); a causal layer drops out s + y together, a bidirectional one dropped y before."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.checks import check_mask, check_sequences, found
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
 from seqboat_lab.nn.norms import NORMS, LayerNorm
@@ -35,7 +36,16 @@ class ModelOutput(NamedTuple):
 
 class SeqBoat(nn.Module):
     """A stack of SeqBoat layers, each with a feed-forward block behind it if `ffn_hidden` says so:
-    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm."""
+    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm.
+
+    Works with `copy.deepcopy`, `pickle`, `torch.compile`, `torch.func.functional_call` and in any floating-point type
+    (the SSMs' parameters stay in float32 or better). Does not work with `torch.func`'s transforms (grad, vmap, jvp)
+    and `torch.export`, which raise errors of their own, nor with `torch.jit`: how many tokens are active is known
+    only when the model runs.
+
+    Raises `ValueError` for shapes and types other than those below. A token that holds a NaN or an infinity gives
+    NaN; it counts as zero to the other tokens of its row, and other rows never see it (batch norms in training aside).
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -50,6 +60,8 @@ class SeqBoat(nn.Module):
         self, x: Tensor, padding_mask: Tensor | None = None, state: list[LayerState] | None = None
     ) -> tuple[Tensor, list[LayerOutput]]:
         """x (B, L, d), padding_mask (B, L) True = padding -> the encoded tokens and every layer's output."""
+        if state is not None:
+            self._check_state(state)
         outputs = []
         for i, layer in enumerate(self.layers):
             out = layer(x, padding_mask, state and state[i])
@@ -71,6 +83,7 @@ class SeqBoat(nn.Module):
 
     def step(self, x: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
         """One token of every stream, (B, d) -> (B, d); see `SeqBoatLayer.step`."""
+        self._check_state(state)
         decisions, new_state = [], []
         for i, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             x, decision, layer_state = layer.step(x, layer_state)
@@ -82,9 +95,25 @@ class SeqBoat(nn.Module):
             x = self.final_norm(x.unsqueeze(1)).squeeze(1)
         return x, decisions, new_state
 
+    def _check_state(self, state: list[LayerState]) -> None:
+        if len(state) != len(self.layers):
+            raise ValueError(f"expected the states of {len(self.layers)} layers; found {len(state)}")
+
 
 class TokenEmbedding(nn.Embedding):
-    """Token ids to vectors, normal with std d^-1/2; `padding_idx`, if any, is the zero vector."""
+    """Token ids to vectors, normal with std d^-1/2; `padding_idx`, if any, is the zero vector.
+
+    Raises `ValueError` for what is no id; out of range only on the CPU (CUDA ends the process, as torch's own does).
+    """
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if ids.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"expected token ids of torch.int64; found {found(ids)}")
+        try:
+            return super().forward(ids)
+        except IndexError:
+            n, low, high = self.num_embeddings, int(ids.min()), int(ids.max())
+            raise ValueError(f"expected token ids from 0 to {n - 1}; found {low} to {high}") from None
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
@@ -146,6 +175,10 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor, padding_mask: Tensor | None = None) -> ModelOutput:
         """inputs (B, L) token ids or real values, padding_mask (B, L) True = padding -> logits (B, classes)."""
+        check_sequences(inputs)
+        check_mask(padding_mask, *inputs.shape)
+        if self.pair and len(inputs) % 2:
+            raise ValueError(f"expected pairs, 2B sequences; found {found(inputs)}")
         x = self.position(self.embedding(inputs))
         if padding_mask is not None:
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
@@ -173,6 +206,7 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor, state: list[LayerState] | None = None) -> ModelOutput:
         """tokens (B, L) -> logits (B, L, vocabulary) of each next token."""
+        check_sequences(tokens)
         x, layers = self.encoder(self.dropout(self.scale * self.embedding(tokens)), state=state)
         activations = [Activation(out.active, out.confidence) for out in layers]
         new_state = None if state is None else [out.state for out in layers]
@@ -184,6 +218,8 @@ class LanguageModel(nn.Module):
 
     def step(self, token: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
         """token (B,) -> logits (B, vocabulary), every layer's decision (B,), next state."""
+        if token.dim() != 1:
+            raise ValueError(f"expected one token of every stream, (B,); found {found(token)}")
         x, decisions, state = self.encoder.step(self.scale * self.embedding(token), state)
         return F.linear(x, self.embedding.weight), decisions, state
 

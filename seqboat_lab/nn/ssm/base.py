@@ -1,11 +1,13 @@
 """The interface of every SSM kernel, and the kernels that are diagonal per channel."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seqboat_lab.nn.checks import check_tokens
 from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
 
 
@@ -22,7 +24,10 @@ class SSM(nn.Module, ABC):
     """A linear time-invariant filter over (B, L, d) plus a learned skip `omega * x` per channel.
 
     `forward` is parallel over the sequence, `step` takes one token; for causal kernels they agree.
-    Padded inputs count as zeros in the filter, while the skip still sees them.
+    Padded inputs count as zeros in the filter, while the skip still sees them. So does a token that is not finite:
+    its own output is NaN, and no other token's is.
+
+    Parameters stay in float32 where a model is turned into half precision: the powers of modes near 1 need it.
     """
 
     slow_parameters: ClassVar[tuple[str, ...]] = ()
@@ -54,18 +59,26 @@ class SSM(nn.Module, ABC):
         """
         if self.bidirectional and (state is not None or need_state):
             raise ValueError("a bidirectional SSM has no state to carry; build it with bidirectional=False")
+        check_tokens(x, len(self.omega), padding_mask)
         with torch.autocast(x.device.type, enabled=False):  # the powers of modes near 1 need float32
             x = x if x.dtype == torch.float64 else x.float()
-            visible = x if padding_mask is None else x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-            y, state = self.filter(visible, state, need_state)
+            hidden = not_finite(x) if padding_mask is None else padding_mask | not_finite(x)
+            y, state = self.filter(x.masked_fill(hidden.unsqueeze(-1), 0.0), state, need_state)
             return torch.addcmul(y, self.omega, x), state
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One token: x (B, d) -> y (B, d) and the next state."""
         with torch.autocast(x.device.type, enabled=False):
             x = x if x.dtype == torch.float64 else x.float()
-            y, state = self.advance(x, state)
+            y, state = self.advance(x.masked_fill(not_finite(x).unsqueeze(-1), 0.0), state)
             return torch.addcmul(y, self.omega, x), state
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SSM":
+        def at_least_float32(t: Tensor) -> Tensor:
+            new = fn(t)
+            return t.to(new.device, torch.float32) if new.dtype in (torch.float16, torch.bfloat16) else new
+
+        return super()._apply(at_least_float32, recurse)
 
     @abstractmethod
     def filter(self, x: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
@@ -83,6 +96,11 @@ class SSM(nn.Module, ABC):
     @abstractmethod
     def flops(config: Any, d_model: int, bidirectional: bool, length: int) -> FLOPs:
         """Per token of a sequence; what is done once per batch (building the kernel) is left out."""
+
+
+def not_finite(x: Tensor) -> Tensor:
+    """(..., d) -> (...) bool: which tokens hold a NaN or an infinity."""
+    return ~torch.isfinite(x.detach().sum(-1))
 
 
 class DiagonalSSM(SSM):

@@ -58,4 +58,4 @@ def _scan(u: Tensor, log_decay: Tensor, state: Tensor) -> Tensor:
     edges = torch.cat([state.unsqueeze(1), ends[:, :-1]], dim=1)
     steps = torch.arange(1, CHUNK + 1, device=u.device)
     h.addcmul_(torch.exp(log_decay * steps.unsqueeze(1)), edges.unsqueeze(2))
-    return h.view(B, -1, P)[:, :L]
+    return h.view(B, chunks * CHUNK, P)[:, :L]

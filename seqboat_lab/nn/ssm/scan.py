@@ -40,20 +40,21 @@ def diagonal_scan(
     inside = _toeplitz(_real(weighted[..., :T].sum(2)))  # (d, T, T)
 
     xc = F.pad(x, (0, 0, 0, chunks * T - L)) if chunks * T != L else x
-    xc = _transpose(xc.reshape(-1, d)).view(d, B * chunks, T)
+    xc = _transpose(xc.reshape(B * chunks * T, d)).view(d, B * chunks, T)
     carried = chunks > 1 or state is not None
     if carried:
         # what a chunk adds to the modes: at its end, T-1-j steps after input j; backward at its start, j steps
         adds = [_rows(powers[0, ..., :T].flip(-1)), *(_rows(p[..., :T]) for p in powers[1:])]
         both = torch.bmm(xc, torch.cat([inside, torch.cat(adds, dim=1).mT], dim=2))  # (d, B*chunks, T + R*m)
-        added = both[..., T:].view(d, B, chunks, len(log_decay), -1)  # m = n real modes, 2n if they are complex
+        m = adds[0].shape[1]  # n real modes, 2n if they are complex
+        added = both[..., T:].view(d, B, chunks, len(log_decay), m)
         edges = _carry(added, log_decay * T, state)
         # what an edge's state gives: at offset i after i+1 steps forward, after T-i steps backward
         gives = [_rows(weighted[0, ..., 1:].conj()), *(_rows(w[..., 1:].flip(-1).conj()) for w in weighted[1:])]
-        y = torch.baddbmm(both[..., :T], edges.reshape(d, B * chunks, -1), torch.cat(gives, dim=1))
+        y = torch.baddbmm(both[..., :T], edges.flatten(3).flatten(1, 2), torch.cat(gives, dim=1))
     else:
         y = torch.bmm(xc, inside)
-    y = _transpose(y.view(d, -1)).view(B, chunks * T, d)[:, :L]
+    y = _transpose(y.view(d, B * chunks * T)).view(B, chunks * T, d)[:, :L]
     if not need_state:
         return y, None
 
