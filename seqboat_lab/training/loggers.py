@@ -36,6 +36,10 @@ class MetricsCsv(Logger):
     def version(self) -> str:
         return ""
 
+    @property
+    def experiment(self) -> None:
+        """It shows no pictures."""
+
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """config.yaml has them."""
 
