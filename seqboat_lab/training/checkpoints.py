@@ -100,6 +100,10 @@ class Checkpoint(NamedTuple):
     validation_due: bool
     """The step is to be validated before training goes on."""
 
+    def covers(self, step: int) -> bool:
+        """Whether this step was done, and validated if that was due, when the checkpoint was written."""
+        return step < self.step or (step == self.step and not self.validation_due)
+
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """Raises `ConfigError` if the file cannot be read or is no checkpoint of a training."""

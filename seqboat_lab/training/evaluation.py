@@ -42,7 +42,7 @@ def load_run(
         raise ConfigError(str(path), f"does not exist; this run has the checkpoints {', '.join(known) or 'none'}")
     try:
         module.load_state_dict(read_checkpoint(path)["state_dict"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ConfigError(str(path), f"does not hold this run's model: {reason[:200]}") from None
     return module.eval(), datamodule

@@ -24,9 +24,10 @@ from seqboat_lab.training.files import run_files, told_once
 from seqboat_lab.training.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
+from seqboat_lab.training.loggers import Curves, MetricsCsv
 from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.progress import ProgressReport
-from seqboat_lab.training.results import Curves, MetricsCsv, ResultFiles, cost_metric_names, read_summary, write_config
+from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 
 MODULES = {
@@ -102,7 +103,7 @@ def fit(
             write_config(config, run_dir)
             if checkpoint is not None:
                 results.go_on_from(checkpoint)
-            tensorboard.show_again(table.rows_before())
+            tensorboard.show_again(table.kept)
             tensorboard.experiment.add_custom_scalars(custom_scalars(config))
         with interruptible.listening(), _ends_as_asked(run_dir):
             path = None if checkpoint is None else checkpoint.path

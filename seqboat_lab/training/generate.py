@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqboat_lab.config import ConfigError
-from seqboat_lab.config.checks import require
+from seqboat_lab.config.checks import UserError, require
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.streaming import prefill
 
@@ -79,6 +79,8 @@ def _generate(
 
 def sample(logits: Tensor, temperature: float, top_p: float, random: torch.Generator) -> int:
     """One id from logits (vocabulary,); see `generate`."""
+    if not logits.isfinite().all():
+        raise UserError("the model's weights have diverged: its logits are not finite; choose another --checkpoint")
     if temperature == 0:
         return int(logits.argmax())
     p = torch.softmax(logits.double().cpu() / temperature, dim=0)

@@ -1,6 +1,5 @@
 """The files a run leaves: config.yaml, validations.jsonl, metrics.csv, summary.json."""
 
-import csv
 import json
 import resource
 import subprocess
@@ -13,10 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.files import to_yaml
@@ -85,7 +81,7 @@ class ResultFiles(Callback):
         for line in self.path.read_text(errors="replace").splitlines() if self.path.exists() else []:
             with suppress(ValueError, KeyError, TypeError):
                 values = json.loads(line)
-                if is_before(values["step"], checkpoint):
+                if checkpoint.covers(values["step"]):
                     lines.append(line)
                     self.last, self.validated_step = values, values["step"]
         write_text(self.path, "".join(f"{line}\n" for line in lines))
@@ -133,11 +129,6 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"cannot be read ({' '.join(str(error).split())})") from None
 
 
-def is_before(step: int, checkpoint: Checkpoint) -> bool:
-    """Whether a validation of this step was done when the checkpoint was written."""
-    return step < checkpoint.step or (step == checkpoint.step and not checkpoint.validation_due)
-
-
 def peak_memory() -> int:
     """Bytes: the GPU allocator's peak where there is a GPU, else this process's resident peak."""
     if torch.cuda.is_available():
@@ -148,46 +139,3 @@ def peak_memory() -> int:
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class MetricsCsv(CSVLogger):
-    """Lightning's CSV logger, save that a resumed run keeps the rows of what was done at its checkpoint."""
-
-    def __init__(self, run_dir: Path, resumed: Checkpoint | None = None):
-        super().__init__(str(run_dir), name="", version="", flush_logs_every_n_steps=1)
-        self.path, self.resumed = run_dir / "metrics.csv", resumed
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        if self._experiment is None:
-            before = self.rows_before()
-            writer = super().experiment  # removes the file
-            writer.metrics = before
-            writer.save()
-        return self._experiment
-
-    def rows_before(self) -> list[dict[str, Any]]:
-        if self.resumed is None or not self.path.exists():
-            return []
-        with self.path.open(newline="", errors="replace") as file:
-            read = csv.DictReader(line.replace("\0", "") for line in file)
-            rows = [{k: v for k, v in row.items() if k and v} for row in read]  # a line may have been cut off
-        steps = [(row, int(row["step"])) for row in rows if row.get("step", "").isdecimal()]
-        at = self.resumed.step
-        return [row for row, step in steps if is_before(step, self.resumed) or (step == at and "train/loss" in row)]
-
-
-class Curves(TensorBoardLogger):
-    """TensorBoard, save that a resumed run takes back what it is about to show again."""
-
-    def __init__(self, run_dir: Path, resumed: Checkpoint | None = None):
-        # all that is logged of update u has the step u
-        self.again = None if resumed is None else resumed.step + (not resumed.validation_due)
-        super().__init__(str(run_dir), name="", version="", default_hp_metric=False, purge_step=self.again)
-
-    def show_again(self, rows: list[dict[str, Any]]) -> None:
-        """Of the rows kept in metrics.csv, those that were taken back with the validation of the same step."""
-        for row in rows:
-            if self.again is not None and int(row["step"]) >= self.again:
-                self.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, self.again)

@@ -72,6 +72,8 @@ def occupied(run_dir: Path, resuming: bool) -> Iterator[None]:
 
     Raises `ConfigError` where there can be none, where another run has left its results, or runs just now.
     """
+    if "\0" in str(run_dir):
+        raise ConfigError(repr(str(run_dir)), "cannot hold a run (no path has a NUL); choose another directory")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = None

@@ -137,9 +137,10 @@ def test_mistakes_give_one_line(language_run, tmp_path, monkeypatch, capsys, arg
 
 
 @pytest.mark.parametrize("mode", ["blocks", "streaming"])
-def test_values_are_told_before_they_are_saved(language_run, tmp_path, monkeypatch, capsys, mode):
+def test_values_are_told_before_they_are_saved(language_run, tmp_path, capsys, mode):
     run = tmp_path / "[/x]"  # no markup to rich
     shutil.copytree(language_run, run)
+    (run / f"evaluation_val_{mode}.json").unlink(missing_ok=True)
     (run / f"evaluation_val_{mode}.json").mkdir()
     assert main(["evaluate", str(run), "--split", "val", "--mode", mode]) == 2
     printed = capsys.readouterr()

@@ -3,6 +3,7 @@
 import multiprocessing as mp
 import os
 import signal
+import subprocess
 import time
 from functools import partial
 
@@ -149,8 +150,8 @@ def test_a_signal_to_all_of_a_job_leaves_the_workers_of_its_loaders_to_it(tiny, 
             if trainer.global_step == 5:
                 workers = mp.active_children()
                 assert workers
-                for worker in workers:
-                    os.kill(worker.pid, number)
+                # from outside: a worker ends when its own run tells it to
+                subprocess.run(["kill", f"-{number}", *(str(worker.pid) for worker in workers)], check=True)
                 time.sleep(0.3)
                 assert all(worker.is_alive() for worker in workers)
 
