@@ -27,6 +27,7 @@ from seqboat_lab.sweep.storage import STORAGE_VARIABLE, errors_in_one_line, hide
 from seqboat_lab.sweep.study import (
     REFERENCE,
     counts,
+    nameless,
     open_study,
     requeue_lost,
     set_strangers_aside,
@@ -63,7 +64,7 @@ def _run(sweep: SweepConfig, workers: int) -> None:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
     processes: list[subprocess.Popen] = []
     try:
-        for i in range(workers if begun < sweep.trials else 0):
+        for i in range(workers if begun < sweep.trials or nameless(study) else 0):
             processes.append(_start_worker(resolved, i, workers, sweep.storage))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):

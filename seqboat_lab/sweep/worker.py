@@ -25,6 +25,7 @@ from seqboat_lab.sweep.study import (
     TABLE,
     WorkerLock,
     claim,
+    nameless,
     open_study,
     requeue,
     requeue_lost,
@@ -32,6 +33,7 @@ from seqboat_lab.sweep.study import (
 from seqboat_lab.sweep.trial import TrialProcess, make_run_directory
 
 POLL_SECONDS = 0.5
+NAMELESS_SECONDS = 20  # after which a trial without a worker's name is lost; a living one takes milliseconds
 
 
 class Interruption(Exception):  # noqa: N818 - nothing went wrong
@@ -62,16 +64,30 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
         study = open_study(sweep)
         lock = WorkerLock(sweep.directory)
         requeue_lost(study, sweep)
-        while (trial := claim(study, sweep, lock)) is not None:
-            run_trial(study, sweep, trial, threads)
-            trial = None
-            requeue_lost(study, sweep)
+        while True:
+            while (trial := claim(study, sweep, lock)) is not None:
+                run_trial(study, sweep, trial, threads)
+                trial = None
+                requeue_lost(study, sweep)
+            if not _requeue_abandoned(study, sweep):
+                break
     except Interruption:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if trial is not None:
             with suppress(RuntimeError):  # it had just ended
                 requeue(study, study.trials[trial.number], "interrupted")
+
+
+def _requeue_abandoned(study: optuna.Study, sweep: SweepConfig) -> int:
+    """Queues trials again whose worker died before it could say that they are its own; how many."""
+    seen = waiting = nameless(study)
+    for _ in range(int(NAMELESS_SECONDS / POLL_SECONDS)):
+        if not waiting:
+            return 0
+        time.sleep(POLL_SECONDS)
+        waiting = seen & nameless(study)
+    return requeue_lost(study, sweep, waiting)
 
 
 def _end_with_sweep(parent: int) -> None:

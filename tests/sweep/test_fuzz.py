@@ -36,7 +36,9 @@ LEAF = st.one_of(
     st.sampled_from([*NAMES, "007", "1e3", "s4d", "tempered_softmax", "maximize", "???", "${", "text", "lra/text"]),
 )  # fmt: skip
 KEY = st.sampled_from(NAMES) | st.text(max_size=5)
-VALUE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3), max_leaves=6)
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3), max_leaves=6
+)
 
 
 def places(node, path=()):
