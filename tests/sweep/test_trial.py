@@ -44,6 +44,11 @@ def _end_with_nothing(config: str, run_dir: str) -> None:
     Path(run_dir, "summary.json").write_text('{"metrics"')
 
 
+def _no_space(config: str, run_dir: str) -> None:
+    Path(run_dir, "log.txt").write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
+    raise SystemExit(1)
+
+
 @pytest.fixture
 def run_one(tiny_sweep, monkeypatch):
     """Runs the next trial with another function in the place of its run."""
@@ -101,6 +106,16 @@ def test_what_a_study_keeps_of_a_trial_is_json(run_one):
     assert found.user_attrs["row"] == {"step": 10, "val/accuracy": 0.75, "val/activation_rate": 0.5}
     for line in Path("runs/sweeps/tiny/study.journal").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_trial_that_found_the_disk_full_is_queued_again_and_ends_its_worker(run_one, tiny_sweep):
+    with pytest.raises(OSError, match="No space left on device: 'runs/sweeps/tiny/trials/0000'"):
+        run_one(_no_space)
+    sweep = load_sweep(tiny_sweep())
+    study = studies.open_study(sweep)
+    assert [row["state"] for row in studies.summary_rows(study, sweep)] == ["requeued", "waiting"]
+    again = studies.claim(study, sweep, studies.WorkerLock(sweep.directory))
+    assert again.params == study.trials[0].params
 
 
 def old_run(number: int) -> Path:
