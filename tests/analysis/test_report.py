@@ -238,9 +238,9 @@ def test_two_objectives_have_a_staircase_three_a_matrix_of_pairs_and_one_its_bes
     figure = pareto_figure(rows, three)
     pairs = [axis for axis in figure.axes if axis.axison]
     assert [(a.get_xlabel(), a.get_ylabel()) for a in pairs] == [
-        ("", LABELS["val/activation_rate"]),
+        ("", "activation rate"),
         (LABELS["val/accuracy"], LABELS["cost/flops_per_token"]),
-        (LABELS["val/activation_rate"], ""),
+        ("activation rate", ""),
     ]
     for axis in pairs:
         assert not axis.lines  # no staircase: the front is not one in this plane
