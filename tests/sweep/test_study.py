@@ -138,7 +138,7 @@ def test_any_optuna_storage_url_serves(tiny_sweep, tmp_path):
     assert studies.claim(study, sweep, studies.WorkerLock(sweep.directory)) is not None
     assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/study.db").trials) == 1
     with pytest.raises(ConfigError, match=r"storage: nonsense://x cannot be opened"):
-        studies.open_study(load_sweep(tiny_sweep(), ["storage='nonsense://x'", "name=other"]))
+        studies.open_study(load_sweep(tiny_sweep(), ["storage=nonsense://x", "name=other"]))
     assert not Path("runs/sweeps/other").exists()
 
 
