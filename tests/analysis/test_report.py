@@ -276,3 +276,18 @@ def test_each_tag_of_a_sweep_in_tensorboard_is_of_one_kind(tmp_path):
 def test_csv_columns_are_there_without_any_trial(tmp_path):
     write_report(tmp_path, [], TWO, KEYS)
     assert re.split(",", (tmp_path / "trials.csv").read_text().strip()) == ["number", "state", *TWO, *KEYS]
+
+
+def test_the_hypervolume_of_two_maximised_shares_is_counted_from_zero(tmp_path, capsys):
+    up = dict.fromkeys(TWO, "maximize")
+    rows = rows_of(["a", "b"], up)
+    for row, (accuracy, rate) in zip(rows, [(0.5, 0.25), (0.75, 0.5)], strict=True):
+        row |= {"val/accuracy": accuracy, "val/activation_rate": rate}
+    directory = sweep_directory(tmp_path / "s", rows, up)
+    assert main(["report", str(directory)]) == 0
+    kept = json.loads((directory / "hypervolume.json").read_text())
+    assert kept == {"reference": dict.fromkeys(TWO, 0.0), "history": [0.125, 0.375]}
+    settings = json.loads((directory / "sweep.yaml").read_text()) | {"reference": {"val/accuracy": 0.25}}
+    (directory / "sweep.yaml").write_text(json.dumps(settings))
+    assert main(["report", str(directory)]) == 0
+    assert json.loads((directory / "hypervolume.json").read_text())["history"] == [0.0625, 0.25]
