@@ -73,12 +73,16 @@ def pareto_figure(rows: Sequence[Row], objectives: Mapping[str, str], colour_by:
                 _draw_pair(axes[i, j], rows, objectives, (x, y), shades)
                 axes[i, j].set_xlabel(label(x) if i == n - 1 else "", fontsize=10 if n == 1 else 8)
                 axes[i, j].set_ylabel(label(y) if j == 0 else "", fontsize=10 if n == 1 else 8)
+                if n > 1:  # less room, and each name stands once a row and column
+                    axes[i, j].xaxis.label.set_text(axes[i, j].get_xlabel().partition(" (")[0])
+                    axes[i, j].yaxis.label.set_text(axes[i, j].get_ylabel().partition(" (")[0])
         corner = axes[0, -1]
     if scale:
         figure.colorbar(scale, ax=figure.axes, label=plain(short(colour_by)))
     handles, texts = figure.axes[0].get_legend_handles_labels()
-    if handles:
-        corner.legend(handles, texts, loc="upper left", bbox_to_anchor=(1.3 if scale else 1.01, 1), fontsize=8)
+    if handles:  # in the empty corner of a matrix, else beside the plane
+        aside = (0.0 if len(names) > 2 else 1.3 if scale else 1.01, 1)
+        corner.legend(handles, texts, loc="upper left", bbox_to_anchor=aside, fontsize=8)
     return _finish(figure, scale is not None)
 
 

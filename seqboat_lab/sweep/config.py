@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -157,7 +158,7 @@ def find_sweep(name: str | Path) -> Path:
 
     Raises `ConfigError` if there is none.
     """
-    name = str(name)
+    name = os.path.expanduser(name)
     below = [Path(f"{name}{suffix}") for suffix in ("", ".yaml")]
     for path in [below[0], *(root / p for root in (Path("sweeps"), SWEEP_DIR) for p in below[::-1])]:
         try:

@@ -27,6 +27,7 @@ from seqboat_lab.sweep.storage import STORAGE_VARIABLE, errors_in_one_line, hide
 from seqboat_lab.sweep.study import (
     REFERENCE,
     counts,
+    nameless,
     open_study,
     requeue_lost,
     set_strangers_aside,
@@ -34,6 +35,7 @@ from seqboat_lab.sweep.study import (
 )
 
 REFRESH_SECONDS = 1.0
+LOG_HEAD = "--- started by a sweep"  # each call adds to the workers' logs
 
 
 def run_sweep(sweep: SweepConfig, workers: int) -> None:
@@ -63,7 +65,7 @@ def _run(sweep: SweepConfig, workers: int) -> None:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
     processes: list[subprocess.Popen] = []
     try:
-        for i in range(workers if begun < sweep.trials else 0):
+        for i in range(workers if begun < sweep.trials or nameless(study) else 0):
             processes.append(_start_worker(resolved, i, workers, sweep.storage))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):
@@ -105,11 +107,10 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def _last_words(sweep: SweepConfig, worker: int) -> str:
-    """The last line that a worker said, without what is not for all eyes."""
+    """The last line that a worker said in this call, without what is not for all eyes."""
     log = sweep.directory / "workers" / f"worker-{worker}.log"
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    said = hide(lines[-1], sweep.storage) if lines else "killed"
-    return (said if said.startswith(("seqboat: ", "warning: ")) else f"killed, or: {said}").removeprefix("seqboat: ")
+    said = next(reversed(log.read_text(errors="replace").splitlines()), LOG_HEAD) if log.is_file() else LOG_HEAD
+    return "killed" if said.startswith(LOG_HEAD) else hide(said, sweep.storage).removeprefix("seqboat: ")
 
 
 def conclude(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]]:
@@ -135,7 +136,8 @@ def conclude(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]]:
 
 def _start_worker(resolved: Path, index: int, workers: int, storage: str | None) -> subprocess.Popen:
     """Worker `index` with its own GPU where there are some, else its share of the CPU."""
-    environment = dict(os.environ) | ({STORAGE_VARIABLE: storage} if storage else {})
+    environment = {k: v for k, v in os.environ.items() if k != STORAGE_VARIABLE}
+    environment |= {STORAGE_VARIABLE: storage} if storage else {}
     gpus = visible_gpus()
     threads: Sequence[str] = ()
     if gpus:
@@ -145,7 +147,9 @@ def _start_worker(resolved: Path, index: int, workers: int, storage: str | None)
     log = resolved.parent / "workers" / f"worker-{index}.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "seqboat_lab.cli", "sweep-worker", str(resolved), str(os.getpid()), *threads]
-    with log.open("w") as file:  # of this call; what came before was told then
+    with log.open("a") as file:
+        file.write(f"{LOG_HEAD} of process {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
         # a session of its own: Ctrl-C reaches the parent only, which then ends its workers in order
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
 

@@ -5,6 +5,7 @@ import os
 import socket
 import uuid
 from collections import Counter
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,19 @@ def requeue(study: optuna.Study, trial: FrozenTrial, why: str) -> bool:
     return True
 
 
-def requeue_lost(study: optuna.Study, sweep: SweepConfig) -> int:
-    """Queues the trials of dead workers again; how many."""
+def nameless(study: optuna.Study) -> set[int]:
+    """Numbers of the running trials that no worker has put its name to: it does so at once, or it died before."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return {trial.number for trial in running if WORKER not in trial.user_attrs}
+
+
+def requeue_lost(study: optuna.Study, sweep: SweepConfig, abandoned: Container[int] = ()) -> int:
+    """Queues the trials of dead workers again, and those with the `abandoned` numbers; how many."""
     lost = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         name = trial.user_attrs.get(WORKER)
-        if name == LOST_WORKER or (name and WorkerLock.is_dead(sweep.directory, name)):
+        dead = name == LOST_WORKER or (name is not None and WorkerLock.is_dead(sweep.directory, name))
+        if dead or (name is None and trial.number in abandoned):
             with suppress(RuntimeError):
                 lost += requeue(study, trial, f"worker {name} died")
     return lost

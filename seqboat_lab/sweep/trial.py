@@ -20,6 +20,7 @@ from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
 
 KEY_FILE = "trial.key"
+PATIENCE = 5  # seconds that a run has to end by itself
 ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*")  # how Python ends a traceback
 
 
@@ -69,7 +70,7 @@ class TrialProcess:
 
     def stop(self) -> None:
         """Ends the run and whatever it started, even if it hangs outside of Python."""
-        for kill, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 30)):  # one that even so stays is left behind
+        for kill, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 30)):  # one that stays is left behind
             if self.process.exitcode is None:
                 _signal_group(self.process.pid, kill)
                 self.process.join(patience)

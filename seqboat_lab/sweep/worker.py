@@ -1,13 +1,16 @@
 """A worker: takes trials from the study until the budget is used up."""
 
+import errno
 import math
 import os
+import shutil
 import signal
 import threading
 import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -25,6 +28,7 @@ from seqboat_lab.sweep.study import (
     TABLE,
     WorkerLock,
     claim,
+    nameless,
     open_study,
     requeue,
     requeue_lost,
@@ -32,6 +36,8 @@ from seqboat_lab.sweep.study import (
 from seqboat_lab.sweep.trial import TrialProcess, make_run_directory
 
 POLL_SECONDS = 0.5
+LEAST_SPACE = 2**16  # bytes; with less, a run that failed is taken for one that found the disk full
+NAMELESS_SECONDS = 20  # after which a trial without a worker's name is lost; a living one takes milliseconds
 
 
 class Interruption(Exception):  # noqa: N818 - nothing went wrong
@@ -62,16 +68,30 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
         study = open_study(sweep)
         lock = WorkerLock(sweep.directory)
         requeue_lost(study, sweep)
-        while (trial := claim(study, sweep, lock)) is not None:
-            run_trial(study, sweep, trial, threads)
-            trial = None
-            requeue_lost(study, sweep)
+        while True:
+            while (trial := claim(study, sweep, lock)) is not None:
+                run_trial(study, sweep, trial, threads)
+                trial = None
+                requeue_lost(study, sweep)
+            if not _requeue_abandoned(study, sweep):
+                break
     except Interruption:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if trial is not None:
             with suppress(RuntimeError):  # it had just ended
                 requeue(study, study.trials[trial.number], "interrupted")
+
+
+def _requeue_abandoned(study: optuna.Study, sweep: SweepConfig) -> int:
+    """Queues trials again whose worker died before it could say that they are its own; how many."""
+    seen = waiting = nameless(study)
+    for _ in range(int(NAMELESS_SECONDS / POLL_SECONDS)):
+        if not waiting:
+            return 0
+        time.sleep(POLL_SECONDS)
+        waiting = seen & nameless(study)
+    return requeue_lost(study, sweep, waiting)
 
 
 def _end_with_sweep(parent: int) -> None:
@@ -120,6 +140,9 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     finally:
         process.stop()
     failure = process.failure()
+    if failure is not None and _disk_is_full(run_dir, failure):  # not this trial's fault: it is run again
+        requeue(study, study.trials[trial.number], "the disk was full")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
     if failure is not None:
         return _fail(study, trial, failure)
     summary = process.summary()
@@ -129,6 +152,11 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     trial.set_user_attr(TABLE, {k: v for k, v in summary.items() if isinstance(v, str) or _is_finite(v)})
     study.tell(trial, values)
     return None
+
+
+def _disk_is_full(run_dir: Path, failure: str) -> bool:
+    told = any(os.strerror(number) in failure for number in (errno.ENOSPC, errno.EDQUOT))
+    return told or shutil.disk_usage(run_dir).free < LEAST_SPACE  # a log may have had no room for its error
 
 
 def _values(metrics: Mapping[str, Any], sweep: SweepConfig, when: str) -> tuple[list[float], str | None]:

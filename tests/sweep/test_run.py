@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
+from seqboat_lab.cli import main
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.sweep.config import parse_sweep
 from seqboat_lab.sweep.study import open_study
@@ -92,11 +95,69 @@ def test_two_workers_share_the_budget_and_leave_a_report(tiny_sweep):
     trial.Reload()
     assert "_hparams_/session_start_info" in trial.summary_metadata
 
-    # the same command again does nothing; a larger budget goes on
-    assert "4 of 4 trials are already there" in sweep()
+    check_charts(SWEEP / "trials" / "0000")
+    assert not list(SWEEP.glob("trials-of-another-study*"))
+
+    # the same command again does nothing, nor with a torn journal; a larger budget goes on
+    with (SWEEP / "study.journal").open("ab") as file:
+        file.write(b'{"op_code":4,"wor')
+    output = sweep()
+    assert "4 of 4 trials are already there" in output
+    assert "study.journal had a torn end of 17 bytes" in output
     assert len(rows()) == 4
     sweep("trials=5", workers=1)
     assert [r["state"] for r in rows()] == ["complete"] * 5
+
+
+def check_charts(run: Path) -> None:
+    """Every curve of the Custom Scalars page is a tag that the run wrote, and no chart mixes two splits."""
+    events = EventAccumulator(str(run), size_guidance={"tensors": 0})
+    events.Reload()
+    (layout,) = events.Tensors("custom_scalars__config__")
+    page = Layout.FromString(layout.tensor_proto.string_val[0])
+    tags = events.Tags()["scalars"]
+    charts = {chart.title: list(chart.multiline.tag) for category in page.category for chart in category.chart}
+    assert {"accuracy (training)", "accuracy (validation)"} <= charts.keys()
+    for title, patterns in charts.items():
+        for pattern in patterns:
+            matched = [tag for tag in tags if re.match(pattern, tag)]  # as TensorBoard does
+            assert len(matched) == 1, (title, pattern, matched)
+        assert len({pattern.partition("/")[0] for pattern in patterns}) == 1, (title, patterns)
+
+
+def test_a_deleted_journal_begins_a_study_anew_and_the_old_runs_are_set_aside(tiny_sweep):
+    tiny_sweep()
+    sweep("trials=1", workers=1)
+    old = (SWEEP / "trials/0000/summary.json").read_text()
+    (SWEEP / "study.journal").unlink()
+    output = sweep("trials=1", "seed=1", workers=1)
+    assert f"{SWEEP}/trials held 1 runs that are not of this study; they are set aside in" in output
+    aside = SWEEP / "trials-of-another-study-1" / "0000"
+    assert (aside / "summary.json").read_text() == old
+    (row,) = rows()
+    new = json.loads((SWEEP / "trials/0000/summary.json").read_text())
+    assert float(row["val/accuracy"]) == pytest.approx(new["metrics"]["val/accuracy"])
+    assert float(row["cost/seconds"]) == pytest.approx(new["metrics"]["cost/seconds"])
+    assert new["metrics"]["cost/seconds"] != json.loads(old)["metrics"]["cost/seconds"]
+
+
+def test_workers_that_die_before_the_budget_is_used_make_a_failure(tiny_sweep, monkeypatch, capsys):
+    path = str(tiny_sweep())
+    for said, status in (("seqboat: /x: No space left on device", 2), ("Killed by a test", 1), ("fine", 0)):
+
+        def dies(resolved, index, *_, said=said, status=status):
+            log = resolved.parent / "workers" / f"worker-{index}.log"
+            log.parent.mkdir(exist_ok=True)
+            code = f"import sys; print({said!r}); sys.exit({status})"
+            with log.open("w") as file:
+                return subprocess.Popen([sys.executable, "-c", code], stdout=file)
+
+        monkeypatch.setattr("seqboat_lab.sweep.run._start_worker", dies)
+        assert main(["sweep", path, "--workers", "2"]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.count("\n") == 1
+        assert "0 of 4 trials of tiny are done: the same command goes on" in shown.err
+        assert said.removeprefix("seqboat: ") in shown.err or status == 0
 
 
 def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):

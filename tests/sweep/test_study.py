@@ -93,6 +93,19 @@ def test_a_worker_that_dies_while_it_asks_leaves_a_trial_that_is_queued_again(sw
     assert all(t.params.keys() == sweep.space.keys() for t in claimed[:4])
 
 
+def test_a_worker_that_dies_before_it_names_itself_leaves_a_trial_that_is_queued_again(sweep, monkeypatch):
+    from seqboat_lab.sweep import worker
+
+    study = studies.open_study(sweep)
+    study._storage.create_new_trial(study._study_id)
+    assert studies.requeue_lost(study, sweep) == 0  # it may be asked for at this moment
+    monkeypatch.setattr(worker, "NAMELESS_SECONDS", 1)
+    assert worker._requeue_abandoned(study, sweep) == 1
+    assert worker._requeue_abandoned(study, sweep) == 0
+    live = studies.WorkerLock(sweep.directory)
+    assert sum(studies.claim(study, sweep, live) is not None for _ in range(5)) == 4
+
+
 def test_objectives_in_another_order_are_another_search(tiny_sweep):
     """Optuna knows values and directions by their place only."""
     path = tiny_sweep()
@@ -125,7 +138,7 @@ def test_any_optuna_storage_url_serves(tiny_sweep, tmp_path):
     assert studies.claim(study, sweep, studies.WorkerLock(sweep.directory)) is not None
     assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/study.db").trials) == 1
     with pytest.raises(ConfigError, match=r"storage: nonsense://x cannot be opened"):
-        studies.open_study(load_sweep(tiny_sweep(), ["storage='nonsense://x'", "name=other"]))
+        studies.open_study(load_sweep(tiny_sweep(), ["storage=nonsense://x", "name=other"]))
     assert not Path("runs/sweeps/other").exists()
 
 
