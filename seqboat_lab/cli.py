@@ -28,8 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown argument {next((w for w in rest if w not in overrides), rest[0])!r}")
     if rest:
         options.overrides += overrides
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold bytes that no text has, as stderr does
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; a notebook keeps its own way of showing them
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a user needs no line of our source
     try:

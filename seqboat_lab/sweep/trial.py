@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.config.files import to_dict
+from seqboat_lab.config.files import to_yaml
 
 KEY_FILE = "trial.key"
 PATIENCE = 5  # seconds that a run has to end by itself
@@ -34,7 +33,7 @@ class TrialProcess:
     def __init__(self, config: ExperimentConfig, run_dir: Path):
         self.run_dir = run_dir
         path = run_dir / "config.yaml"
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+        path.write_text(to_yaml(config))
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(["seqboat_lab.training.experiment"])
         self.process = context.Process(target=_run, args=(str(path), str(run_dir)))

@@ -119,7 +119,6 @@ def test_a_run_is_named_after_its_file_dots_and_all(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "fit", lambda config, run_dir, *_, **__: started.append(run_dir))
     assert main(["fit", "mine.lr0.1.yaml"]) == 0
     assert started[0].parent == Path("runs/mine.lr0.1")
-    monkeypatch.delenv("SEQBOAT_RUN_DIR")
 
 
 @pytest.mark.parametrize("name", ["lra/listops.v2", "", ".", "..", "x" * 5000, "a\0b", "lra", "\udcff", "~nobody_here"])
