@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_yaml
 
