@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from seqboat_lab.config import load_experiment
-from seqboat_lab.data.language import LanguageDataModule
-from seqboat_lab.data.segments import map_bytes
-from seqboat_lab.training.evaluation import evaluate
+from seqboat_lab.data.loading.segments import map_bytes
+from seqboat_lab.data.tasks.language import LanguageDataModule
+from seqboat_lab.inference.evaluation import evaluate
 from seqboat_lab.training.experiment import make_datamodule
 
 PIECE = 1 << 22

@@ -177,7 +177,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.analysis.metrics_table import print_metrics
-    from seqboat_lab.training.evaluation import evaluate
+    from seqboat_lab.inference.evaluation import evaluate
 
     _check_checkpoint(options.checkpoint)
 
@@ -190,8 +190,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     from seqboat_lab.analysis.transcript import Transcript
-    from seqboat_lab.training.evaluation import load_language_model
-    from seqboat_lab.training.generate import generate, read_prompt
+    from seqboat_lab.inference.evaluation import load_language_model
+    from seqboat_lab.inference.generation import generate, read_prompt
 
     _check_checkpoint(options.checkpoint)
     check_number("--bytes", options.bytes, 0, 10**9)
@@ -278,7 +278,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _import_official(options: argparse.Namespace) -> None:
-    from seqboat_lab.training.import_official import DIFFERENCES, import_official
+    from seqboat_lab.official.import_run import DIFFERENCES, import_official
 
     symbols = {}
     for pair in options.symbol:
@@ -332,7 +332,7 @@ def _data_status(options: argparse.Namespace) -> None:
 
 def _sheet(options: argparse.Namespace) -> None:
     from seqboat_lab.config.data import PATHFINDER_SIZES
-    from seqboat_lab.data.pathfinder_sheet import save_sheet
+    from seqboat_lab.data.generators.pathfinder_sheet import save_sheet
 
     require(options.size in PATHFINDER_SIZES, "--size", options.size, f"one of {PATHFINDER_SIZES}")
     print(f"wrote {save_sheet(options.path, options.size)}")

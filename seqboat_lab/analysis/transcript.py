@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from seqboat_lab.training.generate import GeneratedByte
+from seqboat_lab.inference.generation import GeneratedByte
 
 SHADES = (None, 153, 111, 69, 27)
 """Backgrounds of the 256-colour palette, for up to none, a quarter, a half, three quarters, all of the layers."""

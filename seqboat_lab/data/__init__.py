@@ -1,15 +1,15 @@
 """The data floor: one DataModule per task over one base class."""
 
-from seqboat_lab.data.base import Batch, SequenceDataModule, TaskDataModule, TaskSpec
-from seqboat_lab.data.errors import DataError
-from seqboat_lab.data.image import ImageDataModule
-from seqboat_lab.data.language import CorpusDataModule, Enwik8DataModule, Text8DataModule
-from seqboat_lab.data.listops import ListOpsDataModule
-from seqboat_lab.data.pathfinder import PathfinderDataModule
-from seqboat_lab.data.retrieval import RetrievalDataModule
-from seqboat_lab.data.speech_commands import SpeechCommandsDataModule
-from seqboat_lab.data.text import TextDataModule
-from seqboat_lab.data.web_text import WebTextDataModule
+from seqboat_lab.data.files.errors import DataError
+from seqboat_lab.data.loading.base import Batch, SequenceDataModule, TaskDataModule, TaskSpec
+from seqboat_lab.data.tasks.image import ImageDataModule
+from seqboat_lab.data.tasks.language import CorpusDataModule, Enwik8DataModule, Text8DataModule
+from seqboat_lab.data.tasks.listops import ListOpsDataModule
+from seqboat_lab.data.tasks.pathfinder import PathfinderDataModule
+from seqboat_lab.data.tasks.retrieval import RetrievalDataModule
+from seqboat_lab.data.tasks.speech_commands import SpeechCommandsDataModule
+from seqboat_lab.data.tasks.text import TextDataModule
+from seqboat_lab.data.tasks.web_text import WebTextDataModule
 
 TASKS: dict[str, type[TaskDataModule]] = {
     "listops": ListOpsDataModule,

@@ -8,13 +8,13 @@ from typing import Literal
 from seqboat_lab.config import DataConfig
 from seqboat_lab.config.data import DATA_CONFIGS, PATHFINDER_SIZES
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.base import SPLITS, TaskDataModule
-from seqboat_lab.data.errors import ArchiveError, DataError
-from seqboat_lab.data.files import user_path, writing
-from seqboat_lab.data.sources import SOURCES, download
-from seqboat_lab.data.store import Store
-from seqboat_lab.data.unpack import unpack
-from seqboat_lab.data.unpack_file import unpack_file
+from seqboat_lab.data.files.errors import ArchiveError, DataError
+from seqboat_lab.data.files.files import user_path, writing
+from seqboat_lab.data.files.sources import SOURCES, download
+from seqboat_lab.data.files.unpack import unpack
+from seqboat_lab.data.files.unpack_file import unpack_file
+from seqboat_lab.data.loading.base import SPLITS, TaskDataModule
+from seqboat_lab.data.loading.store import Store
 
 
 def prepare(

@@ -17,16 +17,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.base import TaskDataModule, as_first_of
+from seqboat_lab.data.loading.base import TaskDataModule, as_first_of
+from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
+from seqboat_lab.training.callbacks.pictures import ActivationRaster, custom_scalars
+from seqboat_lab.training.callbacks.progress import ProgressReport
 from seqboat_lab.training.checkpoints import LAST, Checkpoint, MovableCheckpoint, SafeCheckpointIO, has_checkpoint
-from seqboat_lab.training.classification import ClassificationModule
 from seqboat_lab.training.files import run_files, told_once
-from seqboat_lab.training.interruption import Interrupted, Interruptible, LastStepValidates
-from seqboat_lab.training.language_modelling import LanguageModelModule
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
 from seqboat_lab.training.loggers import Curves, MetricsCsv
-from seqboat_lab.training.pictures import ActivationRaster, custom_scalars
-from seqboat_lab.training.progress import ProgressReport
+from seqboat_lab.training.modules.classification import ClassificationModule
+from seqboat_lab.training.modules.language_modelling import LanguageModelModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 

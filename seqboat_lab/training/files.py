@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from seqboat_lab.data.files import writing
+from seqboat_lab.data.files.files import writing
 
 LEFTOVERS = (".*.partial", "checkpoints/.*.partial")
 """What killed processes leave in a run directory: files that were not whole yet."""

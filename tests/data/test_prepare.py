@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from seqboat_lab.config.data import DATA_CONFIGS
-from seqboat_lab.data import DataError, sources
+from seqboat_lab.data import DataError
+from seqboat_lab.data.files import sources
 from seqboat_lab.data.prepare import prepare, status
-from seqboat_lab.data.speech_commands import WORDS
-from tests.data.test_image import NAMES, batch_of, pickled
-from tests.data.test_listops import OFFICIAL
-from tests.data.test_pathfinder import PLACE, columns, picture
-from tests.data.test_retrieval import LINES
+from seqboat_lab.data.tasks.speech_commands import WORDS
+from tests.data.tasks.test_image import NAMES, batch_of, pickled
+from tests.data.tasks.test_listops import OFFICIAL
+from tests.data.tasks.test_pathfinder import PLACE, columns, picture
+from tests.data.tasks.test_retrieval import LINES
 
 
 def wav_bytes() -> bytes:
@@ -211,7 +212,7 @@ def test_status_tells_what_is_there_and_what_is_missing(tmp_path):
 
 
 def test_synthetic_samples_are_a_function_of_seed_split_and_index(tmp_path):
-    from seqboat_lab.data import synthetic
+    from seqboat_lab.data.generators import synthetic
 
     for make, size in ((synthetic.text, 60), (synthetic.retrieval, 60), (synthetic.image, 8), (synthetic.speech, 60)):
         few, more = list(make(0, "train", 5, size)), list(make(0, "train", 9, size))

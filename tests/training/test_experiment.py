@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from seqboat_lab.analysis.describe import describe
 from seqboat_lab.config import ConfigError, load_experiment
-from seqboat_lab.data.errors import DataError
+from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.training import experiment
 from seqboat_lab.training.run_directory import read_checkpoint
 

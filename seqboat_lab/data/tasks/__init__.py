@@ -1,0 +1,1 @@
+"""One task a file: where its samples are and what they look like."""

@@ -1,0 +1,131 @@
+"""Evaluation of a finished run on a whole split."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+
+from seqboat_lab.config import ConfigError
+from seqboat_lab.config.checks import choose
+from seqboat_lab.data.loading.base import Split, TaskDataModule
+from seqboat_lab.inference.streaming import stream
+from seqboat_lab.nn import LanguageModel
+from seqboat_lab.training.checkpoints import read_checkpoint
+from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
+from seqboat_lab.training.files import to_json, write_text
+from seqboat_lab.training.launch import placement
+from seqboat_lab.training.modules.base import TrainingModule
+from seqboat_lab.training.run_directory import run_config
+
+ONE_PROCESS = ("trainer.devices=1", "trainer.accumulate=1")
+"""How a run is evaluated unless overrides say otherwise, whatever it was trained on."""
+
+
+def load_run(
+    run_dir: Path, checkpoint: str = "best", overrides: Sequence[str] = ()
+) -> tuple[TrainingModule, TaskDataModule]:
+    """The trained module of a run, in evaluation mode, and its data, not yet set up.
+
+    Args:
+        checkpoint: `best`, `last`, or another file under the run's checkpoints/.
+
+    Raises `ConfigError`: no run directory, no such checkpoint, or one that does not fit.
+    """
+    config = run_config(run_dir, [*ONE_PROCESS, *overrides])
+    datamodule = make_datamodule(config)
+    module = make_module(config, datamodule)
+    path = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.ckpt"))
+        raise ConfigError(str(path), f"does not exist; this run has the checkpoints {', '.join(known) or 'none'}")
+    try:
+        module.load_state_dict(read_checkpoint(path)["state_dict"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(str(path), f"does not hold this run's model: {reason[:200]}") from None
+    return module.eval(), datamodule
+
+
+def load_language_model(run_dir: Path, checkpoint: str = "best") -> LanguageModel:
+    """The model of a run on text. Raises `ConfigError` as `load_run` does, and for a classifier's run."""
+    quiet()
+    module, datamodule = load_run(run_dir, checkpoint)
+    if datamodule.spec.head != "language_model":
+        raise ConfigError(str(run_dir), f"holds a classifier ({module.config.task}), which cannot write text; "
+                          "expected a run of a language model, such as text_tiny")  # fmt: skip
+    return module.model.to(_trainer(module, 1).strategy.root_device)
+
+
+def evaluate(
+    run_dir: Path,
+    split: Split = "test",
+    mode: Literal["blocks", "streaming"] = "blocks",
+    checkpoint: str = "best",
+    overrides: Sequence[str] = (),
+    tell: Callable[[dict[str, float]], None] = lambda values: None,
+) -> dict[str, float]:
+    """The metrics of a validation (without `val/`) on a whole split, also written into the run directory; of several
+    processes, the first one returns and writes them.
+
+    Args:
+        mode: how text is read. `blocks`: pieces of `data.tokens_per_sample` bytes with `data.context` bytes before
+            those that are scored, over `trainer.devices` processes; `streaming`: in one go through the recurrent state.
+            Other tasks know only `blocks`.
+        tell: is given the metrics before they are written, which may fail.
+
+    The result does not depend on batch size, workers or processes. Raises `ConfigError` and `DataError`.
+    """
+    choose("--split", split, ("train", "val", "test"), "split")
+    choose("--mode", mode, ("blocks", "streaming"), "mode")
+    quiet()
+    module, datamodule = load_run(run_dir, checkpoint, overrides)
+    datamodule.prepare_data()
+    language = datamodule.spec.head == "language_model"
+    name = split if not language else f"{split}_{mode}"
+    if mode == "streaming":
+        if not language:
+            raise ConfigError("--mode", "streaming is for language models; this run is a classifier, use blocks")
+        values = _stream(module, datamodule, split)
+    else:
+        values = _blocks(module, datamodule, split)
+    if not values:
+        return {}
+    tell(values)
+    text = to_json({"checkpoint": checkpoint, "metrics": values}, indent=2) + "\n"
+    write_text(run_dir / f"evaluation_{name}.json", text)
+    return values
+
+
+def _blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, float]:
+    settings = module.config.trainer
+    trainer = _trainer(module, settings.devices)
+    datamodule.setup()
+    # a loader is made when the processes know their rank
+    datamodule.test_dataloader = lambda: datamodule.evaluation_dataloader(split)
+    (logged,) = trainer.test(module, datamodule, verbose=False)
+    return {key.removeprefix("val/"): value for key, value in logged.items()} if trainer.is_global_zero else {}
+
+
+def _stream(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, Any]:
+    datamodule.setup()
+    device = _trainer(module, 1).strategy.root_device
+    result = stream(module.model.to(device), datamodule.scored_bytes(split))
+    after = {f"bpc_after/{n}": value for n, value in result.bpc_after.items()}
+    return {"bpc": result.bpc, **result.activation, **after}
+
+
+def _trainer(module: TrainingModule, devices: int) -> L.Trainer:
+    settings = module.config.trainer
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        **placement(settings, devices),
+        precision=settings.precision,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+    )

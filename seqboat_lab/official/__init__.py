@@ -1,0 +1,1 @@
+"""Everything about the authors' code: its layers, its checkpoints, runs made from them."""
