@@ -1,7 +1,8 @@
 """The data floor: one DataModule per task over one base class."""
 
 from seqboat_lab.data.files.errors import DataError
-from seqboat_lab.data.loading.base import Batch, SequenceDataModule, TaskDataModule, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule, TaskDataModule
+from seqboat_lab.data.loading.batch import Batch, TaskSpec
 from seqboat_lab.data.tasks.image import ImageDataModule
 from seqboat_lab.data.tasks.language import CorpusDataModule, Enwik8DataModule, Text8DataModule
 from seqboat_lab.data.tasks.listops import ListOpsDataModule

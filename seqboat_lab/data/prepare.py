@@ -13,7 +13,8 @@ from seqboat_lab.data.files.files import user_path, writing
 from seqboat_lab.data.files.sources import SOURCES, download
 from seqboat_lab.data.files.unpack import unpack
 from seqboat_lab.data.files.unpack_file import unpack_file
-from seqboat_lab.data.loading.base import SPLITS, TaskDataModule
+from seqboat_lab.data.loading.base import TaskDataModule
+from seqboat_lab.data.loading.batch import SPLITS
 from seqboat_lab.data.loading.store import Store
 
 

@@ -9,7 +9,8 @@ import torch
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.config.checks import choose
-from seqboat_lab.data.loading.base import Split, TaskDataModule
+from seqboat_lab.data.loading.base import TaskDataModule
+from seqboat_lab.data.loading.batch import Split
 from seqboat_lab.inference.streaming import stream
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.checkpoints import read_checkpoint

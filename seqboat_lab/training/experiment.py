@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
-from seqboat_lab.data.loading.base import TaskDataModule, as_first_of
+from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.callbacks.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.callbacks.progress import ProgressReport
@@ -76,9 +76,8 @@ def fit(
     module = make_module(config, datamodule)
     datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
     datamodule.setup()
-    with as_first_of(settings.devices):
-        datamodule.train_dataloader()
-        datamodule.val_dataloader()
+    datamodule.training_loader(0, settings.devices)
+    datamodule.evaluation_loader("val", 0, settings.devices)
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"

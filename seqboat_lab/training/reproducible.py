@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from seqboat_lab.config.checks import UserError
-from seqboat_lab.data.loading.base import Batch
+from seqboat_lab.data.loading.batch import Batch
 
 
 class DivergedError(UserError):

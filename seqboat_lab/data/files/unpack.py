@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from seqboat_lab.data.files.errors import ArchiveError, DataError, shown
 from seqboat_lab.data.files.files import is_data, landing, locked, open_source, remove
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.progress import progress
-from seqboat_lab.data.loading.base import Official
 
 DESCRIPTION = 1 << 20
 """Bytes of a header that describes another member: a long name, say."""

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from seqboat_lab.data.files.errors import ArchiveError, DataError
 from seqboat_lab.data.files.files import landing, locked, open_source
-from seqboat_lab.data.loading.base import Official
+from seqboat_lab.data.files.official import Official
 
 
 def unpack_file(archive: Path, official: Official, directory: Path) -> None:

@@ -1,10 +1,8 @@
-"""What every task has in common: the batch, the task's description, and the DataModule that loads batches."""
+"""What every task has in common: the DataModule that loads batches."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,78 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from seqboat_lab.config import DataConfig
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import locked, readable, reading, user_path, writing
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import FEW, scan
 from seqboat_lab.data.files.progress import counted
+from seqboat_lab.data.loading.batch import SPLITS, Batch, Split, TaskSpec
 from seqboat_lab.data.loading.batching import EvalBatches, TrainBatches
 from seqboat_lab.data.loading.store import Store, is_complete, is_undamaged, made_from, write_store
 from seqboat_lab.data.loading.workers import leave_sigterm_to_the_run
-
-SPLITS = ("train", "val", "test")
-Split = Literal["train", "val", "test"]
-
-
-IGNORED = -100
-"""Label of a position that is not to be scored."""
-
-
-class Batch(NamedTuple):
-    """What a model is given."""
-
-    inputs: torch.Tensor
-    """(B, L) int64 ids or float32 real values; pairs (2B, L): all first documents, then all second ones."""
-    padding_mask: torch.Tensor | None
-    """(B, L) bool like `inputs`, True = padding; None when nothing is padded, and of text, whose labels tell."""
-    labels: torch.Tensor
-    """(B,) int64 class; of text (B, L), each next byte, `IGNORED` where none is to be scored."""
-    fresh: bool = True
-    """The rows begin here, with no state; False: they go on where the last batch of the same rows ended."""
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """What a model must know about a task."""
-
-    vocab_size: int | None
-    """Number of ids (id 0 = padding, but in text, which has none); None for real-valued inputs."""
-    num_classes: int
-    """Labels are 0 ... num_classes - 1."""
-    head: Literal["classifier", "pair", "language_model"]
-    """What the network ends in."""
-    max_length: int
-    """No sequence is longer."""
-
-    @property
-    def vocabulary_per_token(self) -> int:
-        """Logits that the model gives for every token; 0 if it gives some only for whole sequences."""
-        return self.num_classes if self.head == "language_model" else 0
-
-
-@dataclass(frozen=True)
-class Official:
-    """Where official files come from and where they lie."""
-
-    archive: str
-    """Key of the archive in sources.SOURCES."""
-    members: tuple[str, ...]
-    """Directories inside the archive that hold the task, the preferred one first."""
-    place: str
-    """Directory under the data root that they are unpacked to."""
-    needed: tuple[str, ...]
-    """Files and directories that are all there when the task is."""
-    wanted: str = ""
-    """Regular expression of the members' paths to unpack; empty = all."""
-    single_file: bool = False
-    """The archive is a zip of one file, or that file itself."""
-    size: int | None = None
-    """Bytes of that one file."""
-    largest: int = 1 << 28
-    """Bytes that none of the wanted members exceeds."""
-    unpacked: int = 1 << 36
-    """Bytes that all members together, wanted or not, do not exceed."""
-
-    def is_whole(self, place: Path) -> bool:
-        """Whether a directory has all that is needed."""
-        return all((place / name).exists() for name in self.needed)
 
 
 class StoreDataset(Dataset[Batch]):
@@ -179,6 +112,9 @@ class TaskDataModule(LightningDataModule):
             f"{self.official.archive} already), or {alternative} (no network needed)"
         )
 
+    def train_dataloader(self) -> DataLoader:
+        return self.training_loader(*rank_and_world())
+
     def val_dataloader(self) -> DataLoader:
         return self.evaluation_dataloader("val")
 
@@ -186,7 +122,16 @@ class TaskDataModule(LightningDataModule):
         return self.evaluation_dataloader("test")
 
     def evaluation_dataloader(self, split: Split) -> DataLoader:
-        """This rank's share of the split's batches: over all ranks, everything exactly once."""
+        """This process's share of the split's batches."""
+        return self.evaluation_loader(split, *rank_and_world())
+
+    def training_loader(self, rank: int, world: int) -> DataLoader:
+        """An endless stream of the batches of one of `world` processes, from `start_batch` on. Raises `DataError` if
+        there is too little for so many."""
+        raise NotImplementedError
+
+    def evaluation_loader(self, split: Split, rank: int, world: int) -> DataLoader:
+        """The same of a split's batches: over all processes, everything exactly once."""
         raise NotImplementedError
 
     def loader(self, dataset: Dataset[Batch], sampler: Sampler) -> DataLoader:
@@ -287,9 +232,7 @@ class SequenceDataModule(TaskDataModule):
         for split in SPLITS:
             self.stores[split] = Store(self.store_path(split))
 
-    def train_dataloader(self) -> DataLoader:
-        """An endless stream of this rank's batches from `start_batch` on."""
-        rank, world = rank_and_world()
+    def training_loader(self, rank: int, world: int) -> DataLoader:
         sampler = TrainBatches(
             self._lengths("train"), self.batch_size, self.seed,
             rank=rank, world=world, start_batch=self.start_batch,
@@ -302,8 +245,7 @@ class SequenceDataModule(TaskDataModule):
             raise DataError(f"{self.name}: call setup() before asking for the {split} split")
         return StoreDataset(self.stores[split], self.spec.max_length, self.encoder())
 
-    def evaluation_dataloader(self, split: Split) -> DataLoader:
-        rank, world = rank_and_world()
+    def evaluation_loader(self, split: Split, rank: int, world: int) -> DataLoader:
         batches = EvalBatches(self._lengths(split), self.batch_size, rank=rank, world=world)
         return self.loader(self.dataset(split), batches)
 
@@ -311,22 +253,8 @@ class SequenceDataModule(TaskDataModule):
         return np.minimum(self.stores[split].lengths(), self.spec.max_length)
 
 
-_planned = 1
-
-
-@contextmanager
-def as_first_of(world: int) -> Iterator[None]:
-    """Within it, data is dealt out as to the first of `world` processes, which need not have been started."""
-    global _planned
-    before, _planned = _planned, world
-    try:
-        yield
-    finally:
-        _planned = before
-
-
 def rank_and_world() -> tuple[int, int]:
     """This process's number and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    return 0, _planned
+    return 0, 1

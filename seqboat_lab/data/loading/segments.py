@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from seqboat_lab.data.files.errors import DataError
-from seqboat_lab.data.loading.base import IGNORED, Batch
+from seqboat_lab.data.loading.batch import IGNORED, Batch
 
 Block = tuple[int, int, int]
 """(start, stop, first_scored), see `evaluation_blocks`."""

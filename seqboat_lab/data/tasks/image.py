@@ -9,10 +9,12 @@ import torch
 
 from seqboat_lab.config.data import ImageConfig
 from seqboat_lab.data.files.errors import DataError, shown
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.formats import cifar_pickle
 from seqboat_lab.data.generators import synthetic
-from seqboat_lab.data.loading.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import Split, TaskSpec
 from seqboat_lab.data.loading.encode import Bytes, Real
 
 TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))

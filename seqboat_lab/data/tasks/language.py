@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader
 from seqboat_lab.config.data import CorpusConfig, LanguageConfig
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import is_data, landing, locked, reading, user_path
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.files.progress import counted
-from seqboat_lab.data.loading.base import SPLITS, Official, Split, TaskDataModule, TaskSpec, rank_and_world
+from seqboat_lab.data.loading.base import TaskDataModule
+from seqboat_lab.data.loading.batch import SPLITS, Split, TaskSpec
 from seqboat_lab.data.loading.blocks import evaluation_blocks
 from seqboat_lab.data.loading.encode import decode_bytes
 from seqboat_lab.data.loading.segments import (
@@ -99,19 +101,16 @@ class LanguageDataModule(TaskDataModule):
         start, stop = self.bounds_of(split)
         return max(0, start - 1), stop
 
-    def train_dataloader(self) -> DataLoader:
-        """An endless stream of this rank's batches from `start_batch` on."""
+    def training_loader(self, rank: int, world: int) -> DataLoader:
         c, dataset = self.config, self.dataset("train")
-        rank, world = rank_and_world()
         place = {"rank": rank, "world": world, "start_batch": self.start_batch}
         arguments = (len(dataset.text) - 1, c.tokens_per_sample, self.batch_size, self.seed)
         if c.carry_state:
             return self.loader(dataset, StreamSegments(*arguments, streams=c.batch_size, **place))
         return self.loader(dataset, IndependentSegments(*arguments, **place))
 
-    def evaluation_dataloader(self, split: Split) -> DataLoader:
+    def evaluation_loader(self, split: Split, rank: int, world: int) -> DataLoader:
         c, dataset = self.config, self.dataset(split)
-        rank, world = rank_and_world()
         blocks = evaluation_blocks(len(dataset.text) - 1, c.tokens_per_sample, c.context)
         return self.loader(dataset, EvaluationBatches(blocks, self.batch_size, rank=rank, world=world))
 

@@ -10,9 +10,11 @@ import torch
 from seqboat_lab.config import ListOpsConfig
 from seqboat_lab.data.files.errors import DataError, shown
 from seqboat_lab.data.files.files import read_lines
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators.listops import HEADER, OPERATORS, generate, generated_directory
-from seqboat_lab.data.loading.base import SPLITS, Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import SPLITS, Split, TaskSpec
 from seqboat_lab.data.loading.encode import Ids
 
 VOCABULARY = ("<pad>", *"0123456789", *OPERATORS, "]")

@@ -12,6 +12,7 @@ import torch
 from seqboat_lab.config.data import PathfinderConfig
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import data_files
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators.parallel import ordered_map
 from seqboat_lab.data.generators.pathfinder_files import (
@@ -22,7 +23,8 @@ from seqboat_lab.data.generators.pathfinder_files import (
     read_image,
     read_metadata,
 )  # fmt: skip
-from seqboat_lab.data.loading.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import Split, TaskSpec
 from seqboat_lab.data.loading.encode import Bytes, Real
 
 SHARES = (0.8, 0.1)

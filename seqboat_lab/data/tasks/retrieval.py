@@ -10,9 +10,11 @@ import torch
 from seqboat_lab.config.data import RetrievalConfig
 from seqboat_lab.data.files.errors import DataError, shown
 from seqboat_lab.data.files.files import read_lines
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators import synthetic
-from seqboat_lab.data.loading.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import Split, TaskSpec
 from seqboat_lab.data.loading.encode import Bytes, decode_bytes
 
 FILES = {split: f"new_aan_pairs.{name}.tsv" for split, name in (("train", "train"), ("val", "eval"), ("test", "test"))}

@@ -11,10 +11,12 @@ import torch
 from seqboat_lab.config.data import SpeechCommandsConfig
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import LONGEST_LINE, data_files, is_data, read_bounded
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.formats import wav
 from seqboat_lab.data.generators import synthetic
-from seqboat_lab.data.loading.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import Split, TaskSpec
 from seqboat_lab.data.loading.encode import Real
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -11,9 +11,11 @@ import torch
 from seqboat_lab.config.data import TextConfig
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import LONGEST_LINE, data_files, read_bounded
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators import synthetic
-from seqboat_lab.data.loading.base import Official, SequenceDataModule, Split, TaskSpec
+from seqboat_lab.data.loading.base import SequenceDataModule
+from seqboat_lab.data.loading.batch import Split, TaskSpec
 from seqboat_lab.data.loading.encode import Bytes, decode_bytes
 
 CLASSES = ("neg", "pos")

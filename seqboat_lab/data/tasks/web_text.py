@@ -21,7 +21,8 @@ from seqboat_lab.config.data import WebTextConfig
 from seqboat_lab.data.files import sources
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.files import landing, locked
-from seqboat_lab.data.loading.base import Batch, Split, rank_and_world
+from seqboat_lab.data.loading.batch import Batch, Split
+from seqboat_lab.data.loading.workers import leave_sigterm_to_the_run
 from seqboat_lab.data.tasks.language import LanguageDataModule
 
 KNOWN = {"c4": ("allenai/c4", "en"), "pile": ("monology/pile-uncopyrighted", None)}
@@ -191,12 +192,16 @@ class WebTextDataModule(LanguageDataModule):
                 f"data.val_bytes + data.test_bytes = {c.val_bytes + c.test_bytes:,}; lower them"
             )
 
-    def train_dataloader(self) -> DataLoader | JoinedWorkers:
-        """An endless stream of this rank's batches from `start_batch` on."""
-        rank, world = rank_and_world()
+    def training_loader(self, rank: int, world: int) -> DataLoader | JoinedWorkers:
         segments = WebSegments(
             self.config, self.batch_size, self.seed, rank=rank, world=world, start_batch=self.start_batch
         )
         workers = min(self.config.num_workers, self.batch_size)
-        loader = DataLoader(segments, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available())
+        loader = DataLoader(
+            segments,
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=leave_sigterm_to_the_run,
+            pin_memory=torch.cuda.is_available(),
+        )
         return JoinedWorkers(loader, workers) if workers > 1 else loader

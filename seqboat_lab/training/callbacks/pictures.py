@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.data import LanguageConfig
-from seqboat_lab.data.loading.base import Batch
+from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn.models import ModelOutput
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from seqboat_lab.data.loading.base import Batch
+from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn.models import ModelOutput
 from seqboat_lab.nn.packing import attention_span
 

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
-from seqboat_lab.data.loading.base import Batch
+from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.training.metrics import ActivationMetrics, activation_rates
 from seqboat_lab.training.optim import make_optimizer
 from seqboat_lab.training.reproducible import BatchClock, diverged

@@ -6,7 +6,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.data.loading.base import Batch, TaskSpec
+from seqboat_lab.data.loading.batch import Batch, TaskSpec
 from seqboat_lab.nn import Classifier
 from seqboat_lab.training.metrics import activation_metric_names
 from seqboat_lab.training.modules.base import TrainingModule

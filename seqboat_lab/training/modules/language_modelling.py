@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.data.loading.base import IGNORED, Batch, TaskSpec
+from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
 from seqboat_lab.nn.models import ModelOutput

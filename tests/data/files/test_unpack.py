@@ -8,8 +8,8 @@ import pytest
 
 from seqboat_lab.data.files import unpack as unpack_module
 from seqboat_lab.data.files.errors import DataError
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.unpack import unpack
-from seqboat_lab.data.loading.base import Official
 
 TASK = Official("x", ("deep/deep/task", "deep/task"), "task", ("a.txt", "sub"), r"\.txt$")
 GOOD = {"deep/deep/task/a.txt": b"A" * 3000, "deep/deep/task/sub/b.txt": b"B", "deep/deep/task/c.bin": b"C", "x": b"X"}

@@ -16,11 +16,11 @@ from PIL import Image
 from seqboat_lab.cli import main
 from seqboat_lab.config.data import CorpusConfig, TextConfig
 from seqboat_lab.data import DataError
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.unpack import unpack
 from seqboat_lab.data.files.unpack_file import unpack_file
 from seqboat_lab.data.generators.pathfinder_files import read_image
 from seqboat_lab.data.loading import base
-from seqboat_lab.data.loading.base import Official
 from seqboat_lab.data.prepare import prepare
 from seqboat_lab.data.tasks.image import read_batch
 from seqboat_lab.data.tasks.language import CorpusDataModule

@@ -21,10 +21,10 @@ from PIL import Image
 
 from seqboat_lab.config.data import CorpusConfig
 from seqboat_lab.data import DataError
+from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.unpack import unpack
 from seqboat_lab.data.files.unpack_file import unpack_file
 from seqboat_lab.data.generators.pathfinder_files import read_image, read_metadata
-from seqboat_lab.data.loading.base import Official
 from seqboat_lab.data.loading.store import Store, is_complete, write_store
 from seqboat_lab.data.tasks.image import read_batch
 from seqboat_lab.data.tasks.language import CorpusDataModule

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqboat_lab.data.files.errors import DataError
-from seqboat_lab.data.loading.base import IGNORED
+from seqboat_lab.data.loading.batch import IGNORED
 from seqboat_lab.data.loading.blocks import evaluation_blocks
 from seqboat_lab.data.loading.segments import EvaluationBatches, IndependentSegments, Request, Segments, StreamSegments
 

@@ -11,7 +11,7 @@ import pytest
 from seqboat_lab.config import ConfigError
 from seqboat_lab.config.data import CorpusConfig, Enwik8Config, Text8Config
 from seqboat_lab.data import TASKS, DataError
-from seqboat_lab.data.loading.base import IGNORED
+from seqboat_lab.data.loading.batch import IGNORED
 from seqboat_lab.data.prepare import prepare, status
 
 TEXT = bytes(np.random.default_rng(0).integers(0, 256, 1000, dtype=np.uint8))
