@@ -3,14 +3,14 @@
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, UserError, require, user_path
-from seqboat_lab.terminal import Parser, check_number, complain, give_up_output, is_out_of_memory, open_streams, path
+from seqboat_lab import command
+from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
+from seqboat_lab.terminal import Parser, check_number, open_streams, path
 
 if TYPE_CHECKING:
     from seqboat_lab.config import ExperimentConfig
@@ -28,42 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown argument {next((w for w in rest if w not in overrides), rest[0])!r}")
     if rest:
         options.overrides += overrides
-    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; a notebook keeps its own way of showing them
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a user needs no line of our source
-    try:
-        status = options.run(options) or 0
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt as interrupt:
-        complain(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
-        return 130
-    except BrokenPipeError:  # the reader of a pipe went away, as in `seqboat ... | head`
-        give_up_output()
-        return 0
-    except UserError as error:
-        complain(f"seqboat: {error}")
-    except OSError as error:  # a full disk, a directory that is not ours
-        give_up_output()
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        complain(f"seqboat: {where}{error.strerror or error}")
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        complain("seqboat: out of memory; try a smaller data.batch_size, or a larger trainer.accumulate")
-    return 2
+    return command.run(lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="seqboat", description="Experiments with sparse modular activation.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run, summary: str | None) -> argparse.ArgumentParser:
+    def add(name: str, run, summary: str | None) -> argparse.ArgumentParser:
         hidden = {} if summary is None else {"help": summary}
         sub = commands.add_parser(name, description=summary, **hidden)
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("fit", _fit, "train one experiment")
+    sub = add("fit", _fit, "train one experiment")
     sub.add_argument("config", nargs="?", help="name under configs/ (lra/listops_short) or a YAML file")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. model.memory_size=64")
     sub.add_argument("--resume", type=path, metavar="RUN_DIR", help="continue the run in this directory")
@@ -71,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     help = "with --run-dir, for schedulers: start, go on or tell the results, whatever happened there before"
     sub.add_argument("--resume-or-start", action="store_true", help=help)
 
-    sub = command("evaluate", _evaluate, "measure a finished run on a whole split")
+    sub = add("evaluate", _evaluate, "measure a finished run on a whole split")
     sub.add_argument("run_dir", type=path, help="the run's directory")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change, e.g. data.context=7000")
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
-    sub = command("generate", _generate, "let a language model write on, byte by byte")
+    sub = add("generate", _generate, "let a language model write on, byte by byte")
     sub.add_argument("run_dir", type=path, help="the run's directory")
     prompt = sub.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", default="\n", help="what it goes on from (default: a newline)")
@@ -90,32 +68,32 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--show-activation", action="store_true", help="colour by the share of layers that activate")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
-    sub = command("sweep", _sweep, "search over experiments, to a Pareto front")
+    sub = add("sweep", _sweep, "search over experiments, to a Pareto front")
     sub.add_argument("sweep", type=path, help="a YAML file such as sweeps/listops_pareto.yaml")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
     sub.add_argument("--workers", type=int, default=1, help="processes that run trials at the same time (default 1)")
 
-    sub = command("sweep-worker", _sweep_worker, None)
+    sub = add("sweep-worker", _sweep_worker, None)
     sub.add_argument("sweep", type=path)
     sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
 
-    sub = command("report", _report, "write the report of a sweep again")
+    sub = add("report", _report, "write the report of a sweep again")
     sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
 
-    sub = command("config", _config, "print an experiment with all its fields")
+    sub = add("config", _config, "print an experiment with all its fields")
     sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
 
-    sub = command("describe", _describe, "parameters and FLOPs of an experiment's model, part by part")
+    sub = add("describe", _describe, "parameters and FLOPs of an experiment's model, part by part")
     sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
     sub.add_argument("--rate", type=float, help="activation rate to count for (default 0.5, or the only one possible)")
 
-    sub = command("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
+    sub = add("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
     sub.add_argument("--quick", action="store_true", help="a few minutes: short lengths, nothing written")
 
-    sub = command("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
+    sub = add("import-official", _import_official, "turn a checkpoint of the authors' code into a run")
     sub.add_argument("checkpoint", type=path)
     sub.add_argument("--task", required=True, help="the task it was trained on, e.g. listops")
     sub.add_argument("--dictionary", type=path, help="the authors' dict.txt (default: the one beside the checkpoint)")
@@ -143,36 +121,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from seqboat_lab.config import load_experiment
-    from seqboat_lab.config.files import find_config
-
     if options.resume:
         overrides = [o for o in (options.config, *options.overrides) if o]
         if overrides and "=" not in overrides[0]:
             raise ConfigError("fit", f"--resume goes on with the run's own config; leave {overrides[0]} out")
         if options.resume_or_start or options.run_dir:
             raise ConfigError("fit", "--resume names the run; leave --run-dir and --resume-or-start out")
-        from seqboat_lab.training import experiment
-
-        run_dir = options.resume
-        summary = experiment.resume(run_dir, overrides)
+        command.resume(options.resume, overrides)
+    elif options.config is None:
+        raise ConfigError("fit", "expected an experiment, such as lra/listops_short, or --resume RUN_DIR")
     else:
-        if options.config is None:
-            raise ConfigError("fit", "expected an experiment, such as lra/listops_short, or --resume RUN_DIR")
-        if options.resume_or_start and options.run_dir is None:
-            raise ConfigError("--resume-or-start", "needs --run-dir: the directory that is the same every time")
-        config = load_experiment(options.config, options.overrides)  # a mistake is told before torch is loaded
-        from seqboat_lab.training import experiment
-        from seqboat_lab.training.run_directory import give_up, new_run_dir
-
-        run_dir = options.run_dir or new_run_dir(find_config(options.config).name.removesuffix(".yaml"))
-        start = experiment.resume_or_start if options.resume_or_start else experiment.fit
-        try:
-            summary = start(config, run_dir)
-        finally:
-            give_up(run_dir)
-    if summary:
-        print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
+        command.fit(options.config, options.overrides, options.run_dir, options.resume_or_start)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

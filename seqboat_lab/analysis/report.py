@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from seqboat_lab.analysis.figures import hypervolume_figure, pareto_figure, short
-from seqboat_lab.analysis.files import replace_bytes, replace_text
 from seqboat_lab.analysis.pareto import completed, front_of, hypervolume_history, is_number, kept_reference
 from seqboat_lab.analysis.sweeps import read_sweep
+from seqboat_lab.atomic import write_bytes, write_text
 from seqboat_lab.config.checks import UserError
 
 HPARAMS_SUFFIX = ".hparams"
@@ -75,7 +75,7 @@ def _write(
     reference = kept_reference(rows, objectives, known)
     history = hypervolume_history(rows, objectives, reference)
     kept = {"reference": reference, "history": history}
-    replace_text(directory / "hypervolume.json", json.dumps(kept, allow_nan=False) + "\n")
+    write_text(directory / "hypervolume.json", json.dumps(kept, allow_nan=False) + "\n")
     figures = {
         "pareto": pareto_figure(rows, objectives, colour_by=searched[0] if searched else None),
         "hypervolume": hypervolume_figure(rows, objectives, reference),
@@ -83,10 +83,10 @@ def _write(
     try:
         pictures = {name: _png(figure) for name, figure in figures.items()}
         for name, picture in pictures.items():
-            replace_bytes(directory / f"{name}.png", picture)
+            write_bytes(directory / f"{name}.png", picture)
         missing = never_tried(rows, choices)
         page = _html(directory.name, rows, front, objectives, searched, history, reference, missing, pictures)
-        replace_text(directory / "report.html", page)
+        write_text(directory / "report.html", page)
         write_tensorboard(directory, rows, objectives, searched, figures, history)
     finally:
         for figure in figures.values():
@@ -121,7 +121,7 @@ def write_csv(
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def write_tensorboard(

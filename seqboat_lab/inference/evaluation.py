@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
+from seqboat_lab.atomic import to_json, write_text
 from seqboat_lab.config import ConfigError
 from seqboat_lab.config.checks import choose
 from seqboat_lab.data.loading.base import TaskDataModule
@@ -15,7 +16,7 @@ from seqboat_lab.inference.streaming import stream
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.checkpoints import read_checkpoint
 from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
-from seqboat_lab.training.files import to_json, write_text
+from seqboat_lab.training.files import run_files
 from seqboat_lab.training.launch import placement
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.run_directory import run_config
@@ -95,7 +96,8 @@ def evaluate(
         return {}
     tell(values)
     text = to_json({"checkpoint": checkpoint, "metrics": values}, indent=2) + "\n"
-    write_text(run_dir / f"evaluation_{name}.json", text)
+    with run_files(run_dir):
+        write_text(run_dir / f"evaluation_{name}.json", text)
     return values
 
 

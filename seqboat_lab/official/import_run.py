@@ -13,7 +13,9 @@ from seqboat_lab.config.files import CONFIG_DIR
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.tasks.listops import VOCABULARY
 from seqboat_lab.official.checkpoint import OfficialModel, read_official_checkpoint
+from seqboat_lab.training.checkpoints import SafeCheckpointIO
 from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.files import run_files
 from seqboat_lab.training.results import write_config
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -56,8 +58,6 @@ def import_official(
 
     module = make_module(config, datamodule)
     module.model.load_state_dict(state)
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    write_config(config, run_dir)
     checkpoint = {
         "state_dict": module.state_dict(),
         "hyper_parameters": dict(module.hparams),
@@ -66,7 +66,9 @@ def import_official(
         "pytorch-lightning_version": L.__version__,
     }
     module.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, run_dir / "checkpoints" / "best.ckpt")
+    with run_files(run_dir):
+        write_config(config, run_dir)
+        SafeCheckpointIO().save_checkpoint(checkpoint, run_dir / "checkpoints" / "best.ckpt")
     return config
 
 

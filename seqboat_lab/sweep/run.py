@@ -15,9 +15,9 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from seqboat_lab.analysis.files import replace_text
 from seqboat_lab.analysis.pareto import front_of, kept_reference
 from seqboat_lab.analysis.report import never_tried, write_report
+from seqboat_lab.atomic import write_text
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.sweep.config import SweepConfig
@@ -58,7 +58,7 @@ def _run(sweep: SweepConfig, workers: int) -> None:
         print(f"{sweep.directory}/trials held {runs} runs that are not of this study; they are set aside in {aside}")
     resolved = sweep.directory / "sweep.yaml"
     shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage))
-    replace_text(resolved, to_yaml(shown))
+    write_text(resolved, to_yaml(shown))
     begun = sum(map(counts, study.get_trials(deepcopy=False)))
     if begun:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")

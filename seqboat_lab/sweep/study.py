@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import socket
+import platform
 import uuid
 from collections import Counter
 from collections.abc import Container
@@ -148,7 +148,7 @@ class WorkerLock:
     """
 
     def __init__(self, directory: Path):
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.name = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         path = self.path(directory, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seqboat_lab import command
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_yaml
 
@@ -135,11 +136,9 @@ def _run(config: str, run_dir: str) -> None:
     log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    from seqboat_lab.cli import main
-
     # Lightning starts further DDP ranks by running sys.argv again
     sys.argv = [str(Path(sys.executable).with_name("seqboat")), "fit", config, "--run-dir", run_dir]
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(lambda: command.fit(config, [], Path(run_dir))))
 
 
 def _die_with_parent() -> None:

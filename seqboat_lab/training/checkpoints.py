@@ -10,8 +10,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from seqboat_lab.atomic import replacing
 from seqboat_lab.config import ConfigError
-from seqboat_lab.training.files import replacing
+from seqboat_lab.training.files import run_files
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The newest checkpoint of a run, and the newest but one."""
@@ -28,7 +29,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
-        with replacing(path) as temporary:
+        with run_files(path), replacing(path) as temporary:
             with temporary.open("wb") as file:
                 target = _Remembering(file)
                 try:

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from seqboat_lab.atomic import write_text
 from seqboat_lab.training.checkpoints import Checkpoint
-from seqboat_lab.training.files import write_text
 
 Row = dict[str, Any]
 """`step`, and the values logged there."""

@@ -14,12 +14,12 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from seqboat_lab.atomic import to_json, write_text
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
 from seqboat_lab.training.checkpoints import Checkpoint
-from seqboat_lab.training.files import to_json, write_text
 
 
 def cost_metric_names(config: ModelConfig) -> list[str]:

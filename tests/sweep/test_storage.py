@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_line(tiny_sweep, monkeypatch, capsys):
 
     monkeypatch.setattr("os.fsync", full_disk)
     monkeypatch.setattr("seqboat_lab.sweep.run._start_worker", lambda *_: 1 / 0)
-    monkeypatch.setattr("seqboat_lab.sweep.run.replace_text", full_disk)
+    monkeypatch.setattr("seqboat_lab.sweep.run.write_text", full_disk)
     assert main(["sweep", path]) == 2
     assert "runs/sweeps/tiny/study.journal: No space left on device" in line_of(capsys)
 
