@@ -30,6 +30,9 @@ class Components(Mapping[str, type]):
     def __len__(self) -> int:
         return len(self.known)
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self.known or ":" in name)
+
     def __getitem__(self, name: str) -> type:
         return self.settings(self.what, name)
 
@@ -43,8 +46,27 @@ class Components(Mapping[str, type]):
         return found
 
     def implementation(self, name: str) -> type[Any]:
-        """The class that the settings are for."""
+        """The class that the settings are for, imported when it is first asked for."""
         return load(self.what, name if ":" in name else self.known[name][1])
+
+    @property
+    def implementations(self) -> Mapping[str, type[Any]]:
+        """Name -> implementation."""
+        return _Implementations(self)
+
+
+class _Implementations(Mapping[str, type[Any]]):
+    def __init__(self, components: Components):
+        self.components = components
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.components)
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def __getitem__(self, name: str) -> type[Any]:
+        return self.components.implementation(name)
 
 
 def load(key: str, path: str) -> type[Any]:

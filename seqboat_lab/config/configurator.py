@@ -1,9 +1,10 @@
-"""The latent configurator's part of a model: one dataclass per kind, found by name in `CONFIGURATOR_CONFIGS`."""
+"""The latent configurator's part of a model: one dataclass per kind, listed in `CONFIGURATOR_CONFIGS`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
+from seqboat_lab.config.components import Components
 
 COLDEST, HOTTEST = 1e-4, 1e4
 """Temperatures outside are a step function, or a constant: neither passes a gradient."""
@@ -89,7 +90,15 @@ class EveryKthConfig:
         at_least(self, "k", 1, 2**24)
 
 
-ConfiguratorConfig = (
+@dataclass(frozen=True)
+class ConfiguratorConfig:
+    """Settings of a configurator from outside: derive from it, add fields, and name it `Config` in its class."""
+
+    kind: str
+    """`package.module:Class` of the configurator."""
+
+
+AnyConfiguratorConfig = (
     TemperedSoftmaxConfig
     | GumbelSoftmaxConfig
     | SigmoidConfig
@@ -97,14 +106,18 @@ ConfiguratorConfig = (
     | NeverConfig
     | RandomConfig
     | EveryKthConfig
+    | ConfiguratorConfig
 )
 
-CONFIGURATOR_CONFIGS = {
-    "tempered_softmax": TemperedSoftmaxConfig,
-    "gumbel_softmax": GumbelSoftmaxConfig,
-    "sigmoid": SigmoidConfig,
-    "always": AlwaysConfig,
-    "never": NeverConfig,
-    "random": RandomConfig,
-    "every_kth": EveryKthConfig,
-}
+CONFIGURATOR_CONFIGS = Components(
+    "configurator",
+    {
+        "tempered_softmax": (TemperedSoftmaxConfig, "seqboat_lab.nn.configurator:TemperedSoftmax"),
+        "gumbel_softmax": (GumbelSoftmaxConfig, "seqboat_lab.nn.configurator:GumbelSoftmax"),
+        "sigmoid": (SigmoidConfig, "seqboat_lab.nn.configurator:Sigmoid"),
+        "always": (AlwaysConfig, "seqboat_lab.nn.configurator:Always"),
+        "never": (NeverConfig, "seqboat_lab.nn.configurator:Never"),
+        "random": (RandomConfig, "seqboat_lab.nn.configurator:Random"),
+        "every_kth": (EveryKthConfig, "seqboat_lab.nn.configurator:EveryKth"),
+    },
+)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, expand_path, positive, require, seed
+from seqboat_lab.config.components import Components
 
 LONGEST = 2**24
 """Tokens of a sequence that a configuration may ask for."""
@@ -293,15 +294,18 @@ class WebTextConfig(LanguageConfig):
         at_least(self, "shuffle_buffer", 0)
 
 
-DATA_CONFIGS: dict[str, type[DataConfig]] = {
-    "listops": ListOpsConfig,
-    "text": TextConfig,
-    "retrieval": RetrievalConfig,
-    "image": ImageConfig,
-    "pathfinder": PathfinderConfig,
-    "speech_commands": SpeechCommandsConfig,
-    "enwik8": Enwik8Config,
-    "text8": Text8Config,
-    "corpus": CorpusConfig,
-    "web_text": WebTextConfig,
-}
+DATA_CONFIGS = Components(
+    "task",
+    {
+        "listops": (ListOpsConfig, "seqboat_lab.data.tasks.listops:ListOpsDataModule"),
+        "text": (TextConfig, "seqboat_lab.data.tasks.text:TextDataModule"),
+        "retrieval": (RetrievalConfig, "seqboat_lab.data.tasks.retrieval:RetrievalDataModule"),
+        "image": (ImageConfig, "seqboat_lab.data.tasks.image:ImageDataModule"),
+        "pathfinder": (PathfinderConfig, "seqboat_lab.data.tasks.pathfinder:PathfinderDataModule"),
+        "speech_commands": (SpeechCommandsConfig, "seqboat_lab.data.tasks.speech_commands:SpeechCommandsDataModule"),
+        "enwik8": (Enwik8Config, "seqboat_lab.data.tasks.language:Enwik8DataModule"),
+        "text8": (Text8Config, "seqboat_lab.data.tasks.language:Text8DataModule"),
+        "corpus": (CorpusConfig, "seqboat_lab.data.tasks.language:CorpusDataModule"),
+        "web_text": (WebTextConfig, "seqboat_lab.data.tasks.web_text:WebTextDataModule"),
+    },
+)

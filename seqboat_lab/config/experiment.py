@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, choose, fraction, positive, require, seed
+from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
 from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
 from seqboat_lab.config.model import ModelConfig
 
@@ -139,7 +139,7 @@ class ExperimentConfig:
     """Seed of initialisation, dropout and data order."""
 
     def __post_init__(self):
-        choose("task", self.task, DATA_CONFIGS, "task")
+        DATA_CONFIGS.settings("task", self.task)
         seed(self)
         fit_for = SANITY_TASKS.get(self.model.kind, DATA_CONFIGS)
         expected = f"one for {self.task}; {self.model.kind!r} is for {', '.join(fit_for)}"

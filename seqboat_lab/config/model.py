@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, require
-from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, ConfiguratorConfig, TemperedSoftmaxConfig
+from seqboat_lab.config.components import Components
+from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, AnyConfiguratorConfig, TemperedSoftmaxConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
 
 MOST_WEIGHTS = 20 * 10**9
@@ -12,12 +13,30 @@ MOST_WEIGHTS = 20 * 10**9
 
 
 @dataclass(frozen=True)
+class EncoderConfig:
+    """An encoder's own settings: derive from it, add fields, and name it `Config` in the encoder's class."""
+
+
+ENCODER_CONFIGS = Components(
+    "encoder",
+    {
+        "seqboat": (EncoderConfig, "seqboat_lab.nn.models:SeqBoat"),
+        "cnn": (EncoderConfig, "seqboat_lab.nn.sanity:ImageConvolutions"),
+        "bag": (EncoderConfig, "seqboat_lab.nn.sanity:TokenBag"),
+    },
+)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """One SeqBoat network (Ren et al. 2023, arXiv 2306.11197)."""
 
-    kind: Literal["seqboat", "cnn", "bag"] = "seqboat"
-    """The encoder. `cnn` (of images) and `bag` (of tokens) are small, quick classifiers to check the data with: of the
-    fields below they use d_model, classifier_hidden, absolute_position and dropout."""
+    kind: str = "seqboat"
+    """The encoder: seqboat, cnn, bag, or `package.module:Class`. `cnn` (of images) and `bag` (of tokens) are small,
+    quick classifiers to check the data with: of the fields below they use d_model, classifier_hidden,
+    absolute_position and dropout."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig, metadata={"tag": "../kind", "among": ENCODER_CONFIGS})
+    """Settings of an encoder from outside; the package's own have none here."""
     layers: int = 2
     """Number of SeqBoat layers."""
     d_model: int = 64
@@ -46,7 +65,7 @@ class ModelConfig:
     """Normalise a layer's input (and once at the end) instead of its output."""
     ssm: SSMConfig = field(default_factory=EMAConfig, metadata={"tag": "kernel", "among": SSM_CONFIGS})
     """The state space model that reads every token."""
-    configurator: ConfiguratorConfig = field(
+    configurator: AnyConfiguratorConfig = field(
         default_factory=TemperedSoftmaxConfig, metadata={"tag": "kind", "among": CONFIGURATOR_CONFIGS}
     )
     """What decides which tokens are active."""
@@ -66,7 +85,7 @@ class ModelConfig:
         """Roughly how many the layers have: their matrices."""
         d, h, z = self.d_model, self.d_hidden, self.d_attention
         directions = 2 if self.bidirectional else 1
-        ssm = 4 * directions * d * self.ssm.state_size
+        ssm = 4 * directions * d * getattr(self.ssm, "state_size", 1)  # a kernel from outside may have none
         layer = d * (z + 2 * h) + h * d + d * d + 2 * d * (self.ffn_hidden or 0) + ssm + 2 * self.max_positions
         return self.layers * layer
 
@@ -76,6 +95,7 @@ class ModelConfig:
         return self.layers if self.kind == "seqboat" else 0
 
     def __post_init__(self):
+        ENCODER_CONFIGS.settings("kind", self.kind)
         at_least(self, "layers", 1, 1024)
         for name in ("d_model", "d_hidden", "d_attention", "memory_size", "classifier_hidden", "ffn_hidden"):
             at_least(self, name, 1, 2**16)

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from omegaconf import OmegaConf
 
 from seqboat_lab.config.checks import ConfigError, show
-from seqboat_lab.config.schema import choose_class, field_type, fields_of, hints_of
+from seqboat_lab.config.schema import choose_class, expand, field_type, fields_of, hints_of
 from seqboat_lab.config.yaml_text import DEEPEST, parse_value
 
 
@@ -26,10 +26,12 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
     """
     read = _read_mapping if isinstance(overrides, Mapping) else _read_words
     pairs = read(base, overrides, schema)
+    base = expand(schema, base)
     merged, overridden = _copy(base), set()
     for key, value in pairs:
         overridden |= _keys(key, value)
         _lay_over(merged, key, value)
+        merged = expand(schema, merged)
     merged = _resolve(merged, schema)
     _drop_what_was_replaced(schema, base, merged, overridden)
     return merged
@@ -167,7 +169,7 @@ def _drop_what_was_replaced(cls: type, base: Any, merged: Any, overridden: set[s
                 if hint is not choose_class(full, spec, old, base):
                     for name in set(old) - set(fields_of(hint)):
                         if f"{full}.{name}" not in overridden:
-                            del new[name]
+                            new.pop(name, None)
             except ConfigError:  # an unknown name; `build` says so
                 continue
         if dataclasses.is_dataclass(hint):

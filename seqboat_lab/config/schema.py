@@ -24,8 +24,7 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         choose(full, key, fields, f"field of {cls.__name__}")
         spec = fields[key]
         if "among" in spec.metadata:
-            chosen = choose_class(full, spec, value, values)
-            kwargs[key] = build(chosen, value, full)
+            kwargs[key] = build(choose_class(full, spec, value, values), section(spec, value), full)
         else:
             kwargs[key] = _convert(full, value, hints_of(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
@@ -62,15 +61,37 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         raise error.under(head) from None
 
 
+def section(spec: dataclasses.Field, value: Any) -> Any:
+    """A section that is chosen by a tag of its own may be given as the tag alone: `configurator: never`."""
+    tag = spec.metadata["tag"]
+    return {tag: value} if isinstance(value, str) and not tag.startswith("../") else value
+
+
+def expand(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with every such section written out."""
+    expanded = dict(values)
+    for key, spec in fields_of(cls).items():
+        if key not in expanded:
+            continue
+        hint = hints_of(cls)[key]
+        if "among" in spec.metadata:
+            expanded[key] = section(spec, expanded[key])
+        elif dataclasses.is_dataclass(hint) and isinstance(expanded[key], Mapping):
+            expanded[key] = expand(hint, expanded[key])
+    return expanded
+
+
 def choose_class(full: str, spec: dataclasses.Field, value: Any, siblings: Mapping[str, Any]) -> type:
+    """The dataclass of a section, by the tag in it or beside it. Raises `ConfigError` for an unknown one."""
     tag, among = spec.metadata["tag"], spec.metadata["among"]
     if tag.startswith("../"):
         tag = tag.removeprefix("../")
         key, holder = tag, siblings
     else:
-        key, holder = f"{full}.{tag}", value if isinstance(value, Mapping) else {}
+        key, holder = f"{full}.{tag}", section(spec, value)
+        holder = holder if isinstance(holder, Mapping) else {}
     default = next(iter(among))
-    return among[choose(key, holder.get(tag, default), among, tag)]
+    return among.settings(key, holder.get(tag, default))
 
 
 def _convert(key: str, value: Any, hint: Any) -> Any:

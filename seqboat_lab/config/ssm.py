@@ -1,10 +1,11 @@
-"""The state space model's part of a model: one dataclass per kernel, found by name in `SSM_CONFIGS`."""
+"""The state space model's part of a model: one dataclass per kernel, listed in `SSM_CONFIGS`."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require
+from seqboat_lab.config.components import Components
 
 LARGEST_STATE = 1024
 """Beyond it HiPPO's eigenvectors take minutes, and a state more memory than attention would."""
@@ -137,13 +138,24 @@ class LRUConfig:
         positive(self, "max_phase", 1e-6, 2 * math.pi)
 
 
-SSMConfig = EMAConfig | CEMAConfig | S4DConfig | S4Config | S5Config | LRUConfig
+@dataclass(frozen=True)
+class KernelConfig:
+    """Settings of a kernel from outside: derive from it, add fields, and name it `Config` in the kernel's class."""
 
-SSM_CONFIGS = {
-    "ema": EMAConfig,
-    "cema": CEMAConfig,
-    "s4d": S4DConfig,
-    "s4": S4Config,
-    "s5": S5Config,
-    "lru": LRUConfig,
-}
+    kernel: str
+    """`package.module:Class` of the kernel."""
+
+
+SSMConfig = EMAConfig | CEMAConfig | S4DConfig | S4Config | S5Config | LRUConfig | KernelConfig
+
+SSM_CONFIGS = Components(
+    "kernel",
+    {
+        "ema": (EMAConfig, "seqboat_lab.nn.ssm.ema:EMA"),
+        "cema": (CEMAConfig, "seqboat_lab.nn.ssm.cema:CEMA"),
+        "s4d": (S4DConfig, "seqboat_lab.nn.ssm.s4d:S4D"),
+        "s4": (S4Config, "seqboat_lab.nn.ssm.s4:S4"),
+        "s5": (S5Config, "seqboat_lab.nn.ssm.s5:S5"),
+        "lru": (LRUConfig, "seqboat_lab.nn.ssm.lru:LRU"),
+    },
+)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from seqboat_lab.config.configurator import (
+    CONFIGURATOR_CONFIGS,
     AlwaysConfig,
+    AnyConfiguratorConfig,
     EveryKthConfig,
     GumbelSoftmaxConfig,
     NeverConfig,
@@ -178,12 +180,6 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-CONFIGURATORS: dict[str, type[nn.Module]] = {
-    "tempered_softmax": TemperedSoftmax,
-    "gumbel_softmax": GumbelSoftmax,
-    "sigmoid": Sigmoid,
-    "always": Always,
-    "never": Never,
-    "random": Random,
-    "every_kth": EveryKth,
-}
+def make_configurator(config: AnyConfiguratorConfig, d_model: int, layer: int = 0) -> nn.Module:
+    """The configurator that `config.kind` names."""
+    return CONFIGURATOR_CONFIGS.implementation(config.kind)(config, d_model, layer)

@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from torch import nn
 
 from seqboat_lab.config.configurator import (
+    CONFIGURATOR_CONFIGS,
     AlwaysConfig,
-    ConfiguratorConfig,
+    AnyConfiguratorConfig,
     EveryKthConfig,
     NeverConfig,
     RandomConfig,
 )
 from seqboat_lab.config.model import ModelConfig
-from seqboat_lab.nn.configurator import CONFIGURATORS
+from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import SeqBoatLayer
 from seqboat_lab.nn.models import LanguageModel
-from seqboat_lab.nn.ssm import KERNELS
 from seqboat_lab.nn.tiles import tile_size
 
 PARTS = ("ssm", "router", "skip", "gau", "ffn", "head")
@@ -43,12 +43,12 @@ def cost_per_token(
         vocabulary: logits of a language model; 0 = it is none.
     """
     d, h, z = config.d_model, config.d_hidden, config.d_attention
-    ssm = KERNELS[config.ssm.kernel].flops(config.ssm, d, config.bidirectional, length)
+    ssm = SSM_CONFIGS.implementation(config.ssm.kernel).flops(config.ssm, d, config.bidirectional, length)
     active = 2 * (d * (z + 2 * h) + h * d + keys_per_query(config) * (z + h))
     layers = len(activation_rates)
     parts = {
         "ssm": layers * (ssm.matmul + ssm.other),
-        "router": layers * 2 * d * CONFIGURATORS[config.configurator.kind].logits,
+        "router": layers * 2 * d * CONFIGURATOR_CONFIGS.implementation(config.configurator.kind).logits,
         "skip": layers * 2 * d * d,
         "gau": sum(activation_rates) * active,
         "ffn": layers * 4 * d * (config.ffn_hidden or 0),
@@ -68,7 +68,7 @@ def count_parameters(model: nn.Module) -> int:
     return _size(model) - sum(_size(layer.attention) for layer in layers if not _attends(layer))
 
 
-def fixed_rate(config: ConfiguratorConfig) -> float | None:
+def fixed_rate(config: AnyConfiguratorConfig) -> float | None:
     """The activation rate of a configurator that does not look at its input, up to a position's rounding; else None."""
     if isinstance(config, EveryKthConfig):
         return 1 / config.k

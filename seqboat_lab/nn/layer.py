@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.attention import Memory, WorkingMemoryAttention
 from seqboat_lab.nn.checks import check_same_dtype, check_streams, check_tokens, refuse_tracing
-from seqboat_lab.nn.configurator import CONFIGURATORS, Decision
+from seqboat_lab.nn.configurator import Decision, make_configurator
 from seqboat_lab.nn.norms import NORMS
 from seqboat_lab.nn.packing import compress, extract, pack
 from seqboat_lab.nn.ssm import make_ssm
@@ -44,7 +44,7 @@ class SeqBoatLayer(nn.Module):
         d = config.d_model
         self.norm = NORMS[config.norm](d)
         self.ssm = make_ssm(config.ssm, d, config.bidirectional)
-        self.configurator = CONFIGURATORS[config.configurator.kind](config.configurator, d, number)
+        self.configurator = make_configurator(config.configurator, d, number)
         self.hx_proj = nn.Linear(d, self.configurator.logits + d)
         self.attention = WorkingMemoryAttention(config)
         self.dropout = nn.Dropout(config.dropout)

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.config.model import ENCODER_CONFIGS, ModelConfig
 from seqboat_lab.nn.checks import check_mask, check_sequences, found
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
 from seqboat_lab.nn.norms import NORMS, LayerNorm
-from seqboat_lab.nn.sanity import ImageConvolutions, TokenBag
 
 
 class Activation(NamedTuple):
@@ -148,7 +147,6 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
 
 
-ENCODERS = {"seqboat": SeqBoat, "cnn": ImageConvolutions, "bag": TokenBag}
 """What stands between a classifier's embedding and its pooling."""
 
 
@@ -165,7 +163,7 @@ class Classifier(nn.Module):
         self.pair = pair
         self.embedding = RealEmbedding(d) if vocab_size is None else TokenEmbedding(vocab_size, d, padding_idx=0)
         self.position = AbsolutePosition(d) if config.absolute_position else nn.Identity()
-        self.encoder = ENCODERS[config.kind](config)
+        self.encoder = ENCODER_CONFIGS.implementation(config.kind)(config)
         self.hidden = nn.Linear(4 * d if pair else d, hidden)
         self.output = nn.Linear(hidden, num_classes, bias=False)
         self.dropout = nn.Dropout(config.dropout)

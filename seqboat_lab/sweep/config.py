@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
+from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
@@ -54,7 +55,7 @@ class SweepConfig:
     """Fields of the experiment set for all trials."""
     trials: int = 20
     """Budget: finished, stopped and failed trials together, over all workers and all calls."""
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    sampler: AnySamplerConfig = field(default_factory=TPEConfig, metadata={"tag": "kind", "among": SAMPLER_CONFIGS})
     """How Optuna proposes values."""
     seed: int = 0
     """Seed of the sampler."""

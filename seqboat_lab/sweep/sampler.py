@@ -10,12 +10,22 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, NSGA2Config, RandomSearchConfig, TPEConfig
 
-SAMPLERS = {
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=12),
-    "random": lambda seed: RandomSampler(seed=seed),
-}
+
+class TPE(TPESampler):
+    def __init__(self, config: TPEConfig, seed: int):
+        super().__init__(seed=seed, multivariate=True, n_startup_trials=config.startup_trials)
+
+
+class NSGA2(NSGAIISampler):
+    def __init__(self, config: NSGA2Config, seed: int):
+        super().__init__(seed=seed, population_size=config.population_size)
+
+
+class RandomSearch(RandomSampler):
+    def __init__(self, config: RandomSearchConfig, seed: int):
+        super().__init__(seed=seed)
 
 
 class TrialSampler(BaseSampler):
@@ -28,16 +38,19 @@ class TrialSampler(BaseSampler):
 
     def __init__(self, sweep: SweepConfig, attributes: Mapping[str, str]):
         """`attributes` are given to each trial before anything else happens to it."""
-        self.kind, self.seed, self.attributes = sweep.sampler, sweep.seed, attributes
-        self.sampler = SAMPLERS[self.kind](0)  # another one for each trial
+        self.config, self.seed, self.attributes = sweep.sampler, sweep.seed, attributes
+        self.sampler = self._seeded(0)  # another one for each trial
         choices = {key: d.choices for key, d in sweep.distributions().items() if isinstance(d, CategoricalDistribution)}
         self.choices = {key: values for key, values in choices.items() if len(values) <= sweep.trials}
+
+    def _seeded(self, seed: int) -> BaseSampler:
+        return SAMPLER_CONFIGS.implementation(self.config.kind)(self.config, seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         for name, value in self.attributes.items():
             study._storage.set_trial_user_attr(trial._trial_id, name, value)
         entropy = np.random.SeedSequence([self.seed, trial.number])
-        self.sampler = SAMPLERS[self.kind](int(entropy.generate_state(1)[0]))
+        self.sampler = self._seeded(int(entropy.generate_state(1)[0]))
         self.sampler.before_trial(study, trial)
         self.fixed = self._untried(study, trial.number)
 

@@ -3,6 +3,8 @@
 import pytest
 
 from seqboat_lab.config import ConfigError, load_experiment
+from seqboat_lab.config.configurator import EveryKthConfig, NeverConfig
+from seqboat_lab.config.ssm import S4DConfig
 
 
 def experiment(*overrides: str):
@@ -87,3 +89,13 @@ def test_a_section_given_whole_may_not_keep_what_its_new_kind_has_not(override):
     assert experiment(override.split(",")[0] + "}")
     with pytest.raises(ConfigError, match=r"unknown field of \w+ '(temperature_scale|truncation)'"):
         experiment(override)
+
+
+@pytest.mark.parametrize("overrides", [["model.configurator=every_kth"], ["model.configurator.kind=every_kth"]])
+def test_a_section_may_be_given_as_its_kind_alone_and_changed_either_way(overrides, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("task: listops\nmodel: {configurator: never, ssm: s4d}\n")
+    assert load_experiment(path).model.configurator == NeverConfig()
+    assert load_experiment(path).model.ssm == S4DConfig()
+    assert load_experiment(path, overrides).model.configurator == EveryKthConfig()
+    assert load_experiment(path, [*overrides, "model.configurator.k=7"]).model.configurator.k == 7

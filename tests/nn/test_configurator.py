@@ -17,7 +17,7 @@ from seqboat_lab.config.configurator import (
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn import Classifier, LanguageModel
-from seqboat_lab.nn.configurator import CONFIGURATORS, GumbelSoftmax, Random, Sigmoid, TemperedSoftmax
+from seqboat_lab.nn.configurator import GumbelSoftmax, Random, Sigmoid, TemperedSoftmax, make_configurator
 
 each_kind = pytest.mark.parametrize("kind", CONFIGURATOR_CONFIGS)
 
@@ -28,7 +28,9 @@ def small(**fields) -> ModelConfig:
 
 
 def test_every_configurator_of_the_config_is_there():
-    assert CONFIGURATORS.keys() == CONFIGURATOR_CONFIGS.keys()
+    for name, settings in CONFIGURATOR_CONFIGS.items():
+        assert settings().kind == name
+        assert issubclass(CONFIGURATOR_CONFIGS.implementation(name), torch.nn.Module)
 
 
 def test_tempered_softmax_takes_argmax_and_softmax_over_the_temperature():
@@ -106,7 +108,7 @@ def test_gumbel_goes_on_from_a_checkpoint_with_the_same_decisions():
 
 
 def by_position(config, length: int, layer: int = 0) -> torch.Tensor:
-    configurator = CONFIGURATORS[config.kind](config, 16, layer)
+    configurator = make_configurator(config, 16, layer)
     decision = configurator(torch.zeros(1, length, 0), torch.arange(length))
     torch.testing.assert_close(decision.confidence, torch.ones(1, length))
     return decision.active[0]

@@ -9,7 +9,7 @@ from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig
 from seqboat_lab.nn import Classifier, SeqBoat
 from seqboat_lab.nn.cost import PARTS, cost_per_token, count_parameters, parameters_by_part
-from seqboat_lab.nn.ssm import KERNELS, make_ssm
+from seqboat_lab.nn.ssm import make_ssm
 
 
 def counted_per_token(forward, length: int, d_model: int) -> float:
@@ -30,14 +30,16 @@ def test_kernels_count_the_matrix_products_that_torch_counts(kernel, length, bid
     config = SSM_CONFIGS[kernel](state_size=8)
     ssm = make_ssm(config, 12, bidirectional)
     expected = counted_per_token(lambda x: ssm(x), length, 12)
-    assert KERNELS[kernel].flops(config, 12, bidirectional, length).matmul == pytest.approx(expected, rel=0.02)
+    assert SSM_CONFIGS.implementation(kernel).flops(config, 12, bidirectional, length).matmul == pytest.approx(
+        expected, rel=0.02
+    )
 
 
 def test_a_truncated_kernel_counts_its_further_scans():
     config = EMAConfig(state_size=8, truncation=100)
     ssm = make_ssm(config, 12, True)
     expected = counted_per_token(lambda x: ssm(x), 300, 12)
-    assert KERNELS["ema"].flops(config, 12, True, 300).matmul == pytest.approx(expected, rel=0.02)
+    assert SSM_CONFIGS.implementation("ema").flops(config, 12, True, 300).matmul == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -49,7 +49,7 @@ def sweep_file(tmp_path: Path, **changes: str) -> Path:
         ({"experiment": "lra/nothing"}, r"config: unknown experiment 'lra/nothing'"),
         ({"seed": "-1"}, r"seed: -1 .*at least 0"),
         ({"trials": "0"}, r"trials: 0 .*at least 1"),
-        ({"sampler": "tpee"}, r"sampler: unknown value 'tpee' \(did you mean 'tpe'\?\)"),
+        ({"sampler": "tpee"}, r"^sampler.kind: unknown sampler 'tpee' \(did you mean 'tpe'\?\)"),
         ({"budget": "3"}, r"budget: unknown field of SweepConfig"),
         ({"overrides": "{model.memory_size: 3}"}, r"overrides: \['model.memory_size'\] .*no field that is also searched"),
         ({"overrides": "{model.depth: 3}"}, r"model.depth: unknown field"),
