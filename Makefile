@@ -10,10 +10,11 @@ ARGS    ?=
 
 BIN     := $(VENV)/bin
 SEQBOAT := $(BIN)/seqboat
+MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu fit tensorboard ddp notebooks lint format lock bench clean
+.PHONY: help setup sweep test test-slow test-gpu fit tensorboard ddp notebooks docs docs-serve lint format lock bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,9 +54,18 @@ ddp: setup  ## train with DEVICES processes: GPUs where there are some, else CPU
 notebooks: setup  ## run the notebooks on the newest sweep and write them as HTML under runs/notebooks
 	$(BIN)/jupyter nbconvert --to html --execute --output-dir runs/notebooks notebooks/*.ipynb
 
-lint: setup  ## ruff: style, names, unused code, format
+docs: setup  ## build the site into build/site, strict: a broken link fails
+	$(MKDOCS) build -q --site-dir build/site
+
+docs-serve: setup  ## the site on port 8000, rebuilt as its sources change
+	$(MKDOCS) serve
+
+lint: setup  ## ruff (style, names, format), imports that go down only, links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@mkdir -p build
+	$(BIN)/lint-imports > build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+	$(MKDOCS) build -q --site-dir build/site
 
 format: setup  ## let ruff rewrite what lint would refuse
 	$(BIN)/ruff check --fix .

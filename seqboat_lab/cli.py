@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
 
     sub = add("config", _config, "print an experiment with all its fields")
+    sub.add_argument("--explain", action="store_true", help="each with what it does")
     sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
 
@@ -196,7 +197,13 @@ def _report(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> None:
     from seqboat_lab.config.files import to_yaml
 
-    print(to_yaml(_experiment_or_run(options)), end="")
+    experiment = _experiment_or_run(options)
+    if options.explain:
+        from seqboat_lab.analysis.explain import print_explained
+
+        print_explained(experiment)
+    else:
+        print(to_yaml(experiment), end="")
 
 
 def _describe(options: argparse.Namespace) -> None:

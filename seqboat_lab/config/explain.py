@@ -59,3 +59,29 @@ def kind_of(hint: Any) -> str:
     return {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "any value"}.get(
         hint, getattr(hint, "__name__", str(hint))
     )
+
+
+def table(title: str, prefix: str, cls: type) -> list[str]:
+    """Markdown: a heading, the class's own words, and a row for each field that is no section."""
+    hints, docs = get_type_hints(cls), field_docs(cls)
+    rows = ["", f"## {title}", "", " ".join((cls.__doc__ or "").split()), ""]
+    fields = [spec for spec in dataclasses.fields(cls) if not _is_section(hints[spec.name], spec)]
+    if not fields:
+        return [*rows, "It has no fields."]
+    rows += ["| field | default | takes | |", "| --- | --- | --- | --- |"]
+    for spec in fields:
+        default = "" if spec.default is dataclasses.MISSING else f"`{as_yaml(spec.default)}`"
+        words = (f"`{prefix}{spec.name}`", default, kind_of(hints[spec.name]), docs.get(spec.name, ""))
+        rows.append("| " + " | ".join(word.replace("|", "\\|") for word in words) + " |")
+    return rows
+
+
+def _is_section(hint: Any, spec: dataclasses.Field) -> bool:
+    return "among" in spec.metadata or dataclasses.is_dataclass(hint)
+
+
+def as_yaml(value: Any) -> str:
+    """A value as a YAML file would have it, on one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, str) and not value.isidentifier() else str(value)
