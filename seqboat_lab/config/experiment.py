@@ -114,7 +114,7 @@ class TrainerConfig:
         at_least(self, "accumulate", 1, 2**20)
         at_least(self, "devices", 1, 4096)
         at_least(self, "threads", 1, 1024)
-        at_least(self, "checkpoint_minutes", 0.01, 1e6)
+        at_least(self, "checkpoint_minutes", 1e-6, 1e6)
         # a run shorter than the default logs its last step
         longest = max(self.max_steps, TrainerConfig.log_every)
         expected = f"at most max_steps = {self.max_steps}, or no training value is ever looked at"

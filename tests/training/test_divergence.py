@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from seqboat_lab.cli import main
 from seqboat_lab.training import experiment
 from seqboat_lab.training.checkpoints import read_checkpoint
-from seqboat_lab.training.files import to_json
+from seqboat_lab.atomic import to_json
 from seqboat_lab.training.reproducible import MOST_UNSEEN, DivergedError
 
 
@@ -32,10 +32,10 @@ class Poison(Callback):
     [
         (Poison(4), 1, "the loss is nan at step 5"),
         (Poison(4), 4, "the loss is nan at step 5"),  # between logged steps
-        (Poison(4), 1000, "the loss is nan at step 5"),  # at the validation of step 8, before its checkpoint
-        (Poison(7), 1000, "the loss is nan at step 8"),  # the last step
-        (Poison(8, "on_train_batch_end"), 1000, "the validation loss is nan at step 8"),
-        (Poison(8, "on_validation_end"), 1000, "the weight model.output.weight is not finite at step 8"),
+        (Poison(4), 20, "the loss is nan at step 5"),  # at the validation of step 8, before its checkpoint
+        (Poison(7), 20, "the loss is nan at step 8"),  # the last step
+        (Poison(8, "on_train_batch_end"), 20, "the validation loss is nan at step 8"),
+        (Poison(8, "on_validation_end"), 20, "the weight model.output.weight is not finite at step 8"),
     ],
 )
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny, tmp_path, poison, log_every, message):
@@ -53,7 +53,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny, tmp_path, pois
 
 def test_a_language_model_diverges_the_same_way(tiny_text, tmp_path):
     with pytest.raises(DivergedError, match="the loss is nan at step 6"):
-        experiment.fit(tiny_text("trainer.log_every=50"), tmp_path, extra=[Poison(5)])
+        experiment.fit(tiny_text("trainer.log_every=20"), tmp_path, extra=[Poison(5)])
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 4
 
 
@@ -65,15 +65,16 @@ def test_a_run_without_logged_steps_is_looked_at_now_and_then(tiny, tmp_path):
     count = Count()
     with pytest.raises(DivergedError, match="the loss is nan at step 3"):
         experiment.fit(
-            tiny("trainer.log_every=1000", "trainer.max_steps=900", "trainer.val_every=900"), tmp_path,
+            tiny("trainer.log_every=900", "trainer.max_steps=900", "trainer.val_every=900"), tmp_path,
             extra=[Poison(2), count],
         )  # fmt: skip
     assert count.batches == MOST_UNSEEN - 1
 
 
 def test_the_command_ends_with_one_line(tiny, tmp_path, capsys):
-    experiment.write_config(tiny("trainer.progress=false", "trainer.log_every=1000"), tmp_path)
-    arguments = ["optim.lr=1e30", "optim.clip_norm=0", "--run-dir", str(tmp_path / "run")]
+    experiment.write_config(tiny("trainer.progress=false", "trainer.log_every=20"), tmp_path)
+    absurd = ["optim.lr=10", "model.attention=relu2", "model.prenorm=true", "model.layers=4", "trainer.max_steps=100"]
+    arguments = [*absurd, "optim.clip_norm=0", "--run-dir", str(tmp_path / "run")]
     assert main(["fit", str(tmp_path / "config.yaml"), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("seqboat: the ")
