@@ -52,9 +52,8 @@ class ModelConfig:
     attention: Literal["softmax", "relu2", "laplace"] = "softmax"
     """Attention function over the scores."""
     attention_backend: Literal["auto", "matmul", "sdpa"] = "auto"
-    """How attention is computed, equal but for rounding: batched matmuls, or torch's fused kernel (softmax only).
-    `auto` measures both at first use on CUDA and keeps the faster, so that runs may round differently; elsewhere it is
-    `matmul`."""
+    """How attention is computed, equal but for rounding: batched matmuls, or torch's fused kernel (softmax only), which
+    keeps less memory on CUDA. `auto` is `sdpa` for the softmax on CUDA, else `matmul`."""
     position: Literal["bias", "local", "rotary"] = "bias"
     """Bias by original distance, by distance among active tokens, or rotation by original position."""
     max_positions: int = 2048

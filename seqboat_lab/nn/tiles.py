@@ -1,10 +1,7 @@
 """Attention of tiles of queries over their windows of keys: two equal ways, and the rule that picks one."""
 
 import math
-import statistics
-import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -76,8 +73,8 @@ def by_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
 class TileAttention:
     """q (tiles, T, z), k (tiles, width, z), v (tiles, width, h), bias (tiles, T, width) -> (tiles, T, h).
 
-    backend: `matmul`, `sdpa` (softmax only), or `auto`: on CUDA the faster of the two for the softmax, measured once
-    in a process for each kind of tile; elsewhere, and in compiled graphs, `matmul`.
+    backend: `matmul`, `sdpa` (softmax only), or `auto`: `sdpa` for the softmax on CUDA, which keeps no weights of the
+    size of the tiles' windows, and else `matmul`. A rule and no measurement, so that numbers repeat.
     """
 
     def __init__(self, attention: str, backend: str):
@@ -85,46 +82,6 @@ class TileAttention:
         self.backend = "matmul" if backend == "auto" and attention != "softmax" else backend
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        ways = {
-            "matmul": partial(by_matmul, scale=scale, function=self.function),
-            "sdpa": partial(by_sdpa, scale=scale),
-        }
-        name = self.backend
-        if name == "auto":
-            measurable = q.is_cuda and not torch.compiler.is_compiling()
-            name = faster(ways, (q, k, v, bias)) if measurable else "matmul"
-        return ways[name](q, k, v, bias)
-
-
-_FASTER: dict[tuple, str] = {}
-
-
-def faster(ways: dict[str, Callable[..., Tensor]], tensors: tuple[Tensor, ...]) -> str:
-    """The name of the way that takes least time, measured once for tensors of one kind (all but the first size)."""
-    key = (torch.is_grad_enabled(), *((t.device, t.dtype, t.requires_grad, t.shape[1:]) for t in tensors))
-    if key not in _FASTER:
-        times = {name: seconds(way, tensors) for name, way in ways.items()}
-        _FASTER[key] = min(times, key=times.__getitem__)
-    return _FASTER[key]
-
-
-def seconds(way: Callable[..., Tensor], tensors: tuple[Tensor, ...], repeats: int = 5) -> float:
-    """Median seconds of forward and, where it is needed, backward, on copies without a graph.
-
-    Infinite for a way that the device cannot go.
-    """
-    copies = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
-    wait = torch.cuda.synchronize if tensors[0].is_cuda else lambda: None
-    times = []
-    try:
-        for _ in range(repeats + 1):  # the first one warms up
-            wait()
-            start = time.perf_counter()
-            out = way(*copies)
-            if out.requires_grad:
-                torch.autograd.grad(out, [t for t in copies if t.requires_grad], torch.ones_like(out))
-            wait()
-            times.append(time.perf_counter() - start)
-    except RuntimeError:
-        return math.inf
-    return statistics.median(times[1:])
+        if self.backend == "sdpa" or (self.backend == "auto" and q.is_cuda):
+            return by_sdpa(q, k, v, bias, scale)
+        return by_matmul(q, k, v, bias, scale, self.function)

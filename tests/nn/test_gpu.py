@@ -72,15 +72,6 @@ def test_the_layer_waits_for_the_device_only_to_count_active_tokens(make_layer, 
     assert len(waits) == 1
 
 
-def test_auto_measures_softmax_tiles_once(make_layer, monkeypatch):
-    measured = []
-    monkeypatch.setattr(tiles, "seconds", lambda *args: measured.append(args) or len(measured))
-    layer = make_layer().float().to(DEVICE)
-    for length in (50, 90):
-        layer(torch.randn(2, length, 12, device=DEVICE)).y.sum().backward()
-    assert len(measured) == 2  # matmul and sdpa
-
-
 def test_step_equals_forward(make_layer):
     layer = make_layer(bidirectional=False, position="rotary").to(DEVICE)
     x = torch.randn(2, 120, 12, dtype=torch.double, device=DEVICE)

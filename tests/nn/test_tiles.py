@@ -1,7 +1,7 @@
 """Attention in tiles through torch's fused kernel, and the rule that picks a way."""
 
 import itertools
-import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,45 +45,12 @@ def test_the_fused_kernel_is_refused_where_it_would_be_another_function(attentio
         ModelConfig(attention=attention, attention_backend="sdpa")
 
 
-def test_the_faster_way_is_measured_once_for_each_kind_of_tile(monkeypatch):
-    monkeypatch.setattr(tiles, "_FASTER", {})
-    calls = []
-
-    def way(name, work):
-        def run(x):
-            calls.append(name)
-            for _ in range(work):
-                torch.linalg.matrix_exp(x)
-            return 2 * x
-
-        return run
-
-    ways = {"slow": way("slow", 20), "quick": way("quick", 1)}
-    assert tiles.faster(ways, (torch.randn(3, 40, 40),)) == "quick"
-    measured = len(calls)
-    assert measured == calls.count("slow") + calls.count("quick") > 2
-    assert tiles.faster(ways, (torch.randn(7, 40, 40),)) == "quick"  # more tiles of the same kind
-    assert len(calls) == measured
-    for other in (torch.randn(3, 30, 30), torch.randn(3, 40, 40, requires_grad=True), torch.randn(3, 40, 40).double()):
-        assert tiles.faster(ways, (other,)) == "quick"
-        assert len(calls) > measured
-        measured = len(calls)
-
-
-def test_a_way_the_device_cannot_go_is_never_picked(monkeypatch):
-    monkeypatch.setattr(tiles, "_FASTER", {})
-
-    def impossible(x):
-        raise RuntimeError("no kernel for this device")
-
-    assert tiles.seconds(impossible, (torch.ones(1, 2),)) == math.inf
-    assert tiles.faster({"impossible": impossible, "plain": torch.neg}, (torch.ones(1, 2),)) == "plain"
-
-
-def test_measuring_leaves_the_graph_alone():
-    x = torch.randn(4, 5, requires_grad=True)
-    y = x * 2
-    assert 0 < tiles.seconds(lambda t: t.square(), (y,)) < 1
-    assert x.grad is None
-    y.sum().backward()
-    assert torch.equal(x.grad, torch.full_like(x, 2))
+@pytest.mark.parametrize(("attention", "on_cuda"), [("softmax", "sdpa"), ("relu2", "matmul"), ("laplace", "matmul")])
+def test_auto_is_a_rule_of_device_and_function(attention, on_cuda, monkeypatch):
+    taken = []
+    monkeypatch.setattr(tiles, "by_sdpa", lambda *_: taken.append("sdpa"))
+    monkeypatch.setattr(tiles, "by_matmul", lambda *_: taken.append("matmul"))
+    for is_cuda in (False, True):
+        query = SimpleNamespace(is_cuda=is_cuda)
+        tiles.TileAttention(attention, "auto")(query, query, query, query, 1.0)
+    assert taken == ["matmul", on_cuda]

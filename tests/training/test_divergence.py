@@ -7,10 +7,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from seqboat_lab.atomic import to_json
 from seqboat_lab.cli import main
 from seqboat_lab.training import experiment
 from seqboat_lab.training.checkpoints import read_checkpoint
-from seqboat_lab.atomic import to_json
 from seqboat_lab.training.reproducible import MOST_UNSEEN, DivergedError
 
 
