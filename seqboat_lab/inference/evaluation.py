@@ -26,7 +26,7 @@ ONE_PROCESS = ("trainer.devices=1", "trainer.accumulate=1")
 
 
 def load_run(
-    run_dir: Path, checkpoint: str = "best", overrides: Sequence[str] = ()
+    run_dir: str | Path, checkpoint: str = "best", overrides: Sequence[str] = ()
 ) -> tuple[TrainingModule, TaskDataModule]:
     """The trained module of a run, in evaluation mode, and its data, not yet set up.
 
@@ -35,6 +35,7 @@ def load_run(
 
     Raises `ConfigError`: no run directory, no such checkpoint, or one that does not fit.
     """
+    run_dir = Path(run_dir)
     config = run_config(run_dir, [*ONE_PROCESS, *overrides])
     datamodule = make_datamodule(config)
     module = make_module(config, datamodule)
@@ -50,7 +51,7 @@ def load_run(
     return module.eval(), datamodule
 
 
-def load_language_model(run_dir: Path, checkpoint: str = "best") -> LanguageModel:
+def load_language_model(run_dir: str | Path, checkpoint: str = "best") -> LanguageModel:
     """The model of a run on text. Raises `ConfigError` as `load_run` does, and for a classifier's run."""
     quiet()
     module, datamodule = load_run(run_dir, checkpoint)
@@ -61,7 +62,7 @@ def load_language_model(run_dir: Path, checkpoint: str = "best") -> LanguageMode
 
 
 def evaluate(
-    run_dir: Path,
+    run_dir: str | Path,
     split: Split = "test",
     mode: Literal["blocks", "streaming"] = "blocks",
     checkpoint: str = "best",
@@ -79,6 +80,7 @@ def evaluate(
 
     The result does not depend on batch size, workers or processes. Raises `ConfigError` and `DataError`.
     """
+    run_dir = Path(run_dir)
     choose("--split", split, ("train", "val", "test"), "split")
     choose("--mode", mode, ("blocks", "streaming"), "mode")
     quiet()
