@@ -25,13 +25,13 @@ from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.files.progress import counted
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import SPLITS, Split, TaskSpec
-from seqboat_lab.data.loading.blocks import evaluation_blocks
 from seqboat_lab.data.loading.encode import decode_bytes
 from seqboat_lab.data.loading.segments import (
     EvaluationBatches,
     IndependentSegments,
     Segments,
     StreamSegments,
+    evaluation_blocks,
     map_bytes,
 )
 from seqboat_lab.data.loading.store import checksum

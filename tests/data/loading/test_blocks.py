@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqboat_lab.data.loading.blocks import evaluation_blocks
+from seqboat_lab.data.loading.segments import evaluation_blocks
 
 
 @given(length=st.integers(0, 500), tokens=st.integers(1, 60), data=st.data())

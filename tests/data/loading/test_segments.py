@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.loading.batch import IGNORED
-from seqboat_lab.data.loading.blocks import evaluation_blocks
-from seqboat_lab.data.loading.segments import EvaluationBatches, IndependentSegments, Request, Segments, StreamSegments
+from seqboat_lab.data.loading.segments import (
+    EvaluationBatches,
+    IndependentSegments,
+    Request,
+    Segments,
+    StreamSegments,
+    evaluation_blocks,
+)
 
 KINDS = {"independent": IndependentSegments, "streams": lambda *a, **k: StreamSegments(*a, streams=12, **k)}
 
