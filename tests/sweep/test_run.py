@@ -125,6 +125,7 @@ def check_charts(run: Path) -> None:
         assert len({pattern.partition("/")[0] for pattern in patterns}) == 1, (title, patterns)
 
 
+@pytest.mark.slow
 def test_a_deleted_journal_begins_a_study_anew_and_the_old_runs_are_set_aside(tiny_sweep):
     tiny_sweep()
     sweep("trials=1", workers=1)
@@ -177,7 +178,7 @@ def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):
     assert sum(r[key] == lost[key] for r in rows()) == 2  # tried again with the same values
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_or_kill_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep, signum):
     tiny_sweep(steps=60)
     process = start()
