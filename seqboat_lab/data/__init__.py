@@ -3,6 +3,7 @@
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.loading.base import SequenceDataModule, TaskDataModule
 from seqboat_lab.data.loading.batch import Batch, TaskSpec
+from seqboat_lab.data.tasks.array import ArrayDataModule
 from seqboat_lab.data.tasks.image import ImageDataModule
 from seqboat_lab.data.tasks.language import CorpusDataModule, Enwik8DataModule, Text8DataModule
 from seqboat_lab.data.tasks.listops import ListOpsDataModule
@@ -23,6 +24,7 @@ TASKS: dict[str, type[TaskDataModule]] = {
     "text8": Text8DataModule,
     "corpus": CorpusDataModule,
     "web_text": WebTextDataModule,
+    "array": ArrayDataModule,
 }
 
 __all__ = ["TASKS", "Batch", "DataError", "SequenceDataModule", "TaskDataModule", "TaskSpec"]
