@@ -113,8 +113,7 @@ def _map(path: Path, kinds: str) -> np.ndarray:
     if not all(header.shape):
         return np.zeros(header.shape, header.dtype)  # nothing cannot be mapped
     with reading(path):
-        order = "F" if header.fortran_order else "C"
-        return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+        return np.memmap(path, header.dtype, "r", header.offset, header.shape, "F" if header.fortran_order else "C")
 
 
 def _member(path: Path, file: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:

@@ -117,8 +117,10 @@ class ArrayDataModule(SequenceDataModule):
     @property
     def labels_file(self) -> Path | None:
         """The second file of an .npy pair."""
-        pair = self.config.path is not None and self.config.path.lower().endswith(".npy")
-        return user_path(self.config.labels, "data.labels").absolute() if pair else None
+        path, labels = self.config.path, self.config.labels
+        if path is None or labels is None or not path.lower().endswith(".npy"):
+            return None
+        return user_path(labels, "data.labels").absolute()
 
     def fingerprint(self, split: Split) -> dict[str, Any]:
         files = dict.fromkeys(filter(None, [self.file("train"), self.labels_file, self.file(split)]))
@@ -154,17 +156,12 @@ class ArrayDataModule(SequenceDataModule):
 
     def _samples_of(self, file: Path) -> Samples:
         if file not in self._read:
-            c = self.config
             with reading(file):
-                match file.suffix.lower():
-                    case ".npy":
-                        data = read_pair(file, self.labels_file)
-                    case ".npz":
-                        data = read_npz(file, c.sequence, c.labels)
-                    case ".parquet":
-                        data = read_parquet(file, c.sequence, c.labels)
-                    case _:
-                        data = read_delimited(file, c.sequence, c.labels)
+                if self.labels_file is not None:
+                    data = read_pair(file, self.labels_file)
+                else:
+                    read = {".npz": read_npz, ".parquet": read_parquet}.get(file.suffix.lower(), read_delimited)
+                    data = read(file, self.config.sequence, self.config.labels)
             if not len(data):
                 raise DataError(f"{file}: holds no samples; expected at least one for each split")
             self._read[file] = data

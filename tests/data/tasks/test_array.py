@@ -18,8 +18,6 @@ from seqboat_lab.cli import main
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.config.data import ArrayConfig
 from seqboat_lab.data import DataError
-from seqboat_lab.data.formats.arrays import read_npz
-from seqboat_lab.data.formats.delimited import read_delimited
 from seqboat_lab.data.tasks.array import ArrayDataModule
 from seqboat_lab.training.experiment import metric_names
 
@@ -422,25 +420,28 @@ def csv_bytes() -> bytes:
     return b'label,sequence\n"a",1 2 3\nb,"4, 5"\n' * 3
 
 
-FUZZED = {"a.npz": (npz_bytes(), read_npz), "a.csv": (csv_bytes(), read_delimited)}
+FUZZED = {"a.npz": npz_bytes(), "a.csv": csv_bytes()}
 flips = st.lists(st.tuples(st.integers(0, 2**32), st.integers(0, 255)), max_size=6)
 
 
 @pytest.mark.parametrize("name", FUZZED)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(flips=flips, cut=st.integers(0, 2**32) | st.none())
-def test_damage_is_told_or_harmless(tmp_path, name, flips, cut):
-    data, read = FUZZED[name]
-    changed = bytearray(data)
+@given(flips=flips, cut=st.integers(0, 2**32) | st.none(), kind=st.sampled_from(["ids", "real"]))
+def test_damage_is_told_or_harmless(tmp_path, name, flips, cut, kind):
+    changed = bytearray(FUZZED[name])
     for where, value in flips:
         changed[where % len(changed)] = value
     path = tmp_path / name
     path.write_bytes(changed[: cut % len(changed)] if cut is not None else changed)
+    module = module_of(path, kind=kind)
     tracemalloc.start()
     try:
-        samples = read(path, None, None)
-        assert all(len(samples.sequence(i)) == samples.lengths[i] for i in range(len(samples)))
-        assert len(samples.labels) == len(samples)
+        for split in ("train", "val", "test"):
+            for (values,), label in module.samples(split):
+                assert len(values)
+                assert np.isfinite(values).all()
+                assert kind == "real" or values.min() >= 1
+                assert 0 <= label < len(module.known().classes)
     except DataError as error:
         assert "\n" not in str(error)  # noqa: PT017
     finally:
