@@ -47,13 +47,13 @@ def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
 def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> L.LightningModule:
     """The task's LightningModule, initialised from the experiment's seed."""
     torch.manual_seed(config.seed)
-    return MODULES[datamodule.spec.head](config, datamodule.spec)
+    return MODULES[datamodule.head](config, datamodule.spec)
 
 
 def metric_names(config: ExperimentConfig) -> list[str]:
     """Every metric a run of this experiment reports at each validation: what a sweep may optimise."""
     datamodule = make_datamodule(config)
-    return [*MODULES[datamodule.spec.head].metric_names(config), *cost_metric_names(config.model)]
+    return [*MODULES[datamodule.head].metric_names(config), *cost_metric_names(config.model)]
 
 
 def fit(

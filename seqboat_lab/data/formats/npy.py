@@ -4,7 +4,7 @@ import struct
 import tokenize
 import warnings
 from math import prod
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Header(NamedTuple):
     """Bytes before the data."""
 
 
-def read_header(file: BinaryIO, size: int) -> Header | None:
+def read_header(file: IO[bytes], size: int) -> Header | None:
     """The header of an array that fills the file of `size` bytes exactly; None if there is no such thing."""
     try:
         if np.lib.format.read_magic(file) != (1, 0):  # later versions, for fields by the thousand, may claim 4 GB

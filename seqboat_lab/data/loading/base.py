@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -68,7 +68,13 @@ class TaskDataModule(LightningDataModule):
 
     @property
     def spec(self) -> TaskSpec:
+        """What a model must know. A task that learns it from its files prepares them for it; raises `DataError`."""
         raise NotImplementedError
+
+    @property
+    def head(self) -> Literal["classifier", "pair", "language_model"]:
+        """What the network ends in: known before any file is there."""
+        return self.spec.head
 
     @property
     def official(self) -> Official | None:
@@ -151,7 +157,7 @@ class TaskDataModule(LightningDataModule):
 class SequenceDataModule(TaskDataModule):
     """Samples in stores, one per split. A task says where its samples are and what they look like."""
 
-    dtype: ClassVar[type] = np.uint8
+    dtype: type = np.uint8
     """How values are stored."""
     parts: ClassVar[int] = 1
     """Sequences per sample."""
