@@ -53,9 +53,11 @@ ddp: setup  ## train with DEVICES processes: GPUs where there are some, else CPU
 notebooks: setup  ## run the notebooks on the newest sweep and write them as HTML under runs/notebooks
 	$(BIN)/jupyter nbconvert --to html --execute --output-dir runs/notebooks notebooks/*.ipynb
 
-lint: setup  ## ruff: style, names, unused code, format
+lint: setup  ## style, names, unused code and format (ruff), types (mypy), imports that go up (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 format: setup  ## let ruff rewrite what lint would refuse
 	$(BIN)/ruff check --fix .
@@ -68,5 +70,5 @@ bench: setup  ## measure the layer beside the textbook, a transformer and the ma
 	$(SEQBOAT) bench $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find seqboat_lab tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

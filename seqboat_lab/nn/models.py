@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,10 +48,13 @@ class SeqBoat(nn.Module):
     NaN; it counts as zero to the other tokens of its row, and other rows never see it (batch norms in training aside).
     """
 
+    layers: Sequence[SeqBoatLayer]
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(SeqBoatLayer(config, i) for i in range(config.layers))
+        layers = (SeqBoatLayer(config, i) for i in range(config.layers))
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # to torch, a list of any modules
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
         self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
@@ -71,11 +75,13 @@ class SeqBoat(nn.Module):
 
     def init_state(self, batch: int) -> list[LayerState]:
         """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated."""
-        if not self.warned_of_truncation and getattr(self.config.ssm, "truncation", None):
+        truncation = getattr(self.config.ssm, "truncation", None)
+        if not self.warned_of_truncation and truncation:
             self.warned_of_truncation = True
-            bound = max(layer.ssm.dropped() for layer in self.layers)
+            kernels: list[Any] = [layer.ssm for layer in self.layers]  # those that have a truncation know what it drops
+            bound = max(kernel.dropped() for kernel in kernels)
             warnings.warn(
-                f"streaming uses the whole SSM kernels, not their first {self.config.ssm.truncation} lags as "
+                f"streaming uses the whole SSM kernels, not their first {truncation} lags as "
                 f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
                 stacklevel=2,
             )
@@ -148,7 +154,11 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
 
 
-ENCODERS = {"seqboat": SeqBoat, "cnn": ImageConvolutions, "bag": TokenBag}
+ENCODERS: dict[str, Callable[[ModelConfig], nn.Module]] = {
+    "seqboat": SeqBoat,
+    "cnn": ImageConvolutions,
+    "bag": TokenBag,
+}
 """What stands between a classifier's embedding and its pooling."""
 
 

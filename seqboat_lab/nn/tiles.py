@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -99,7 +99,7 @@ class TileAttention:
 _FASTER: dict[tuple, str] = {}
 
 
-def faster(ways: dict[str, Callable[..., Tensor]], tensors: tuple[Tensor, ...]) -> str:
+def faster(ways: Mapping[str, Callable[..., Tensor]], tensors: tuple[Tensor, ...]) -> str:
     """The name of the way that takes least time, measured once for tensors of one kind (all but the first size)."""
     key = (torch.is_grad_enabled(), *((t.device, t.dtype, t.requires_grad, t.shape[1:]) for t in tensors))
     if key not in _FASTER:

@@ -1,5 +1,7 @@
 """State space models: the cheap part of a SeqBoat layer that reads every token."""
 
+from collections.abc import Callable
+
 from seqboat_lab.config.ssm import SSMConfig
 from seqboat_lab.nn.ssm.base import SSM, FLOPs
 from seqboat_lab.nn.ssm.cema import CEMA
@@ -14,7 +16,8 @@ KERNELS: dict[str, type[SSM]] = {"ema": EMA, "cema": CEMA, "s4d": S4D, "s4": S4,
 
 def make_ssm(config: SSMConfig, d_model: int, bidirectional: bool) -> SSM:
     """The kernel that `config.kernel` names."""
-    return KERNELS[config.kernel](config, d_model, bidirectional)
+    kernel: Callable[..., SSM] = KERNELS[config.kernel]  # each takes the config of its own kind
+    return kernel(config, d_model, bidirectional)
 
 
 __all__ = ["KERNELS", "SSM", "FLOPs", "make_ssm"]
