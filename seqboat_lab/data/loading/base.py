@@ -66,8 +66,7 @@ class TaskDataModule(LightningDataModule):
         return user_path(self.config.root)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open what `prepare_data` left."""
-        raise NotImplementedError
+        """Open what `prepare_data` left, if it has to be opened."""
 
     @property
     def spec(self) -> TaskSpec:
