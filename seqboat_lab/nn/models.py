@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,8 @@ class SeqBoat(nn.Module):
     NaN; it counts as zero to the other tokens of its row, and other rows never see it (batch norms in training aside).
     """
 
-    layers: Sequence[SeqBoatLayer]
+    if TYPE_CHECKING:  # torch.jit, too, would read it, and say that rather than why it cannot work
+        layers: Sequence[SeqBoatLayer]
 
     def __init__(self, config: ModelConfig):
         super().__init__()
