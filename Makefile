@@ -60,11 +60,11 @@ docs: setup  ## build the site into build/site, strict: a broken link fails
 docs-serve: setup  ## the site on port 8000, rebuilt as its sources change
 	$(MKDOCS) serve
 
-lint: setup  ## ruff (style, names, format), imports that go down only, links of the docs
+lint: setup  ## style, format (ruff), types (mypy), imports that go up (import-linter), links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@mkdir -p build
-	$(BIN)/lint-imports > build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+	$(BIN)/mypy
+	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 	$(MKDOCS) build -q --site-dir build/site
 
 format: setup  ## let ruff rewrite what lint would refuse
@@ -78,5 +78,5 @@ bench: setup  ## measure the layer beside the textbook, a transformer and the ma
 	$(SEQBOAT) bench $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find seqboat_lab tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

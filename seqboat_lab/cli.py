@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqboat_lab import command
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(name: str, run, summary: str | None) -> argparse.ArgumentParser:
-        hidden = {} if summary is None else {"help": summary}
+        hidden: dict[str, Any] = {} if summary is None else {"help": summary}
         sub = commands.add_parser(name, description=summary, **hidden)
         sub.set_defaults(run=run)
         return sub

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -91,20 +91,20 @@ def _shades(complete: Sequence[Row], colour_by: str | None) -> tuple[list[Shade]
     viridis = plt.colormaps["viridis"]
     if colour_by is None:
         return [Shade("complete", list(complete), {"color": viridis(0.0)})] if complete else [], None
-    values = {(str(type(v)), str(v)): v for v in (row.get(colour_by) for row in complete)}
+    values: dict[tuple[str, str], Any] = {(str(type(v)), str(v)): v for v in (row.get(colour_by) for row in complete)}
     numeric = all(is_number(v) and not isinstance(v, bool) for v in values.values())
     if len(values) > MOST_COLOURS and numeric:
         numbers = [float(v) for v in values.values()]
         scale = plt.cm.ScalarMappable(plt.Normalize(min(numbers), max(numbers)), viridis)
-        colours = [scale.to_rgba(float(row[colour_by])) for row in complete]
+        colours = [scale.to_rgba(float(row[colour_by])) for row in complete]  # type: ignore[arg-type]  # numbers, too
         return [Shade("complete", list(complete), {"c": colours})], scale
     ordered = sorted(values, key=lambda key: (float(values[key]) if numeric else 0.0, key))
-    colours, shades = viridis.resampled(max(len(values), 2)), []
+    palette, shades = viridis.resampled(max(len(values), 2)), []
     for n, key in enumerate(ordered):
         name = plain(f"{short(colour_by)} {values[key]}") if n < MOST_NAMES else None
         name = f"and {len(ordered) - MOST_NAMES} more" if n == MOST_NAMES else name
         group = [row for row in complete if (str(type(row.get(colour_by))), str(row.get(colour_by))) == key]
-        shades.append(Shade(name, group, {"color": colours(n)}))
+        shades.append(Shade(name, group, {"color": palette(n)}))
     return shades, None
 
 
@@ -123,7 +123,7 @@ def _draw_pair(
         scatter(stopped, marker="x", color="0.6", label="stopped early\n(last value)")
     front = sorted(front_of(rows, objectives), key=lambda row: row[x])
     if front and len(objectives) == 2:
-        where = "post" if objectives[x] == "minimize" else "pre"
+        where: Literal["pre", "post"] = "post" if objectives[x] == "minimize" else "pre"
         axis.step([row[x] for row in front], [row[y] for row in front], where=where, color="tab:red", lw=1, zorder=1)
     if front:
         name = "Pareto front" if len(objectives) == 2 else f"Pareto front of all {len(objectives)}"
@@ -131,8 +131,8 @@ def _draw_pair(
     aside = {"minimize": (-6, "right", "top"), "maximize": (6, "left", "bottom")}
     (dx, ha, _), (dy, _, va) = aside[objectives[x]], aside[objectives[y]]
     for row in front:  # the number goes where something better would be, and so (in a plane) nothing is
-        where = (row[x], row[y])
-        axis.annotate(str(row["number"]), where, (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8)
+        point = (row[x], row[y])
+        axis.annotate(str(row["number"]), point, (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8)
     axis.margins(0.1)
     axis.grid(alpha=0.3)
 
@@ -153,7 +153,7 @@ def _draw_progress(axis: Axes, rows: Sequence[Row], objectives: Mapping[str, str
     if best:
         axis.step([row["number"] for row in complete], best, where="post", color="tab:red", lw=1, label="best so far")
         scatter(front_of(rows, objectives), s=120, facecolors="none", edgecolors="tab:red", label="best")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # a MaxNLocator
     axis.margins(0.1)
     axis.set_xlabel("trial")
     axis.set_ylabel(label(metric))
@@ -167,7 +167,7 @@ def hypervolume_figure(
     figure, axis = plt.subplots(figsize=(7, 3))
     history = hypervolume_history(rows, objectives, reference)
     axis.step(range(1, len(history) + 1), history, where="post")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # a MaxNLocator
     axis.set_xlabel("completed trials")
     axis.set_ylabel("hypervolume")
     axis.grid(alpha=0.3)

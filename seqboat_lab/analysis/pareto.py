@@ -30,7 +30,7 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
     """Which rows of `values` (n, m), more is better, no other row dominates: (n,) bool. Equal rows all stay."""
     no_worse = (values[:, None] >= values[None]).all(-1)  # [i, j]: i no worse than j
     better = (values[:, None] > values[None]).any(-1)
-    return ~(no_worse & better).any(0)
+    return ~np.any(no_worse & better, axis=0)
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:

@@ -62,7 +62,7 @@ def newest_sweep(root: str | Path = "runs/sweeps") -> Path:
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    section = config.get(name)
+    section: Any = config.get(name)
     fits = isinstance(section, dict) and section and all(isinstance(key, str) for key in section)
     if not fits or (name == "space" and not all(isinstance(spec, dict) for spec in section.values())):
         raise ConfigError(str(path), f"has no {name}, or damaged ones; it is no sweep.yaml that a sweep left")

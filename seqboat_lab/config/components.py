@@ -88,7 +88,7 @@ def load(key: str, path: str) -> type[Any]:
         if getattr(error, "obj", None) is not sys.modules.get(module):
             raise
         known = [n for n, value in vars(sys.modules[module]).items() if isinstance(value, type)]
-        return choose(key, name, known, f"class of {module}")  # raises, and names the nearest
+        return choose(key, name, known, f"class of {module}")  # type: ignore[return-value]  # raises, and names the nearest
     except Exception as error:  # whatever a module of the user's does when it is imported
         raise ConfigError(key, f"{show(path)} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, type):

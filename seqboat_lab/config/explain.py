@@ -22,7 +22,8 @@ class Field(NamedTuple):
 
 def explain(config: Any, prefix: str = "") -> Iterator[Field]:
     """All fields of a config and its sections, in the order of their definition."""
-    hints, docs = get_type_hints(type(config)), field_docs(type(config))
+    cls: Any = type(config)
+    hints, docs = get_type_hints(cls), field_docs(cls)
     for spec in dataclasses.fields(config):
         value, key = getattr(config, spec.name), prefix + spec.name
         if dataclasses.is_dataclass(value):

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from omegaconf import OmegaConf
 
 from seqboat_lab.config.checks import ConfigError, show
-from seqboat_lab.config.schema import choose_class, expand, field_type, fields_of, hints_of
+from seqboat_lab.config.schema import choose_class, expand, field_type, fields_of, hints_of, is_section
 from seqboat_lab.config.yaml_text import DEEPEST, parse_value
 
 
@@ -24,8 +24,10 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
     An override that chooses another component (`model.ssm.kernel=s4d`) drops those of its fields in `base`
     that only the old one had; fields that the overrides set themselves stay, for `build` to judge.
     """
-    read = _read_mapping if isinstance(overrides, Mapping) else _read_words
-    pairs = read(base, overrides, schema)
+    if isinstance(overrides, Mapping):
+        pairs = _read_mapping(base, overrides, schema)
+    else:
+        pairs = _read_words(base, overrides, schema)
     base = expand(schema, base)
     merged, overridden = _copy(base), set()
     for key, value in pairs:
@@ -137,7 +139,7 @@ def _with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
                 hint = choose_class(key, spec, values.get(key) or {}, values)
             except ConfigError:  # `build` says so
                 continue
-        if dataclasses.is_dataclass(hint) and isinstance(values.get(key, {}), Mapping):
+        if is_section(hint) and isinstance(values.get(key, {}), Mapping):
             full[key] = _with_defaults(hint, values.get(key, {}))
         elif key not in values and spec.default is not dataclasses.MISSING:
             full[key] = spec.default
@@ -172,7 +174,7 @@ def _drop_what_was_replaced(cls: type, base: Any, merged: Any, overridden: set[s
                             new.pop(name, None)
             except ConfigError:  # an unknown name; `build` says so
                 continue
-        if dataclasses.is_dataclass(hint):
+        if is_section(hint):
             _drop_what_was_replaced(hint, old, new, overridden, f"{full}.")
 
 

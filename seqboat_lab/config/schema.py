@@ -8,7 +8,7 @@ import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from seqboat_lab.config.checks import ConfigError, choose, is_utf8, require, show
 
@@ -41,6 +41,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def is_section(hint: Any) -> TypeGuard[type]:
+    """Is this annotation a section of its own, and no single value?"""
+    return dataclasses.is_dataclass(hint)
+
+
 def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
     """The annotation of the dotted `key`, following the tags in `values`. Raises `ConfigError` if none."""
     head, _, rest = key.partition(".")
@@ -53,7 +58,7 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         hint = choose_class(head, fields[head], below, values)
     if not rest:
         return hint
-    if not dataclasses.is_dataclass(hint):
+    if not is_section(hint):
         raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
     try:
         return field_type(hint, rest, below)
@@ -76,7 +81,7 @@ def expand(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
         hint = hints_of(cls)[key]
         if "among" in spec.metadata:
             expanded[key] = section(spec, expanded[key])
-        elif dataclasses.is_dataclass(hint) and isinstance(expanded[key], Mapping):
+        elif is_section(hint) and isinstance(expanded[key], Mapping):
             expanded[key] = expand(hint, expanded[key])
     return expanded
 
@@ -111,7 +116,7 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     if hint is list:
         require(isinstance(value, Sequence) and not isinstance(value, str), key, value, "a list")
         return list(value)
-    if dataclasses.is_dataclass(hint):
+    if is_section(hint):
         return build(hint, value, key)
     if hint is Any:
         return value

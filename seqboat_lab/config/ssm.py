@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require
 from seqboat_lab.config.components import Components
@@ -11,13 +11,13 @@ LARGEST_STATE = 1024
 """Beyond it HiPPO's eigenvectors take minutes, and a state more memory than attention would."""
 
 
-def _even_state(section: object) -> None:
+def _even_state(section: Any) -> None:
     at_least(section, "state_size", 2, LARGEST_STATE)
     size = section.state_size
     require(size % 2 == 0, "state_size", size, "an even number, since modes come in conjugate pairs")
 
 
-def _time_scales(section: object) -> None:
+def _time_scales(section: Any) -> None:
     for name in ("dt_min", "dt_max"):
         positive(section, name, 1e-7, 10)
     require(section.dt_max >= section.dt_min, "dt_max", section.dt_max, f"at least dt_min = {section.dt_min}")

@@ -46,7 +46,9 @@ def _bring(task: str, module: TaskDataModule, archive: Path | str | None) -> Non
     elif not official.is_whole(module.official_directory()):
         ours = archive is None
         source = (
-            download(SOURCES[official.archive], module.root / "downloads") if ours else user_path(archive, "--from")
+            download(SOURCES[official.archive], module.root / "downloads")
+            if archive is None
+            else user_path(archive, "--from")
         )
         try:
             (unpack_file if official.single_file else unpack)(source, official, module.root / official.place)
@@ -83,7 +85,11 @@ def status(root: Path | str) -> list[StatusRow]:
             rows.append(_row(task, module))
         shown = {row.variant for row in rows if row.task == task}
         for directory in sorted((root / "prepared" / task).glob("[!.]*")):
-            counts = _counts(lambda at=directory: {split: len(Store(at / split)) for split in SPLITS})
+
+            def sizes_there(at: Path = directory) -> dict[str, int]:
+                return {split: len(Store(at / split)) for split in SPLITS}
+
+            counts = _counts(sizes_there)
             if directory.name not in shown and counts:
                 rows.append(StatusRow(task, directory.name, "ready", directory, counts))
     return rows

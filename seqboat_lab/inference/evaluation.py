@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
@@ -12,6 +12,7 @@ from seqboat_lab.config import ConfigError
 from seqboat_lab.config.checks import choose
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Split
+from seqboat_lab.data.tasks.language import LanguageDataModule
 from seqboat_lab.inference.streaming import stream
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.checkpoints import read_checkpoint
@@ -58,7 +59,7 @@ def load_language_model(run_dir: str | Path, checkpoint: str = "best") -> Langua
     if datamodule.spec.head != "language_model":
         raise ConfigError(str(run_dir), f"holds a classifier ({module.config.task}), which cannot write text; "
                           "expected a run of a language model, such as text_tiny")  # fmt: skip
-    return module.model.to(_trainer(module, 1).strategy.root_device)
+    return cast(LanguageModel, module.model).to(_trainer(module, 1).strategy.root_device)
 
 
 def evaluate(
@@ -107,8 +108,8 @@ def _blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) ->
     settings = module.config.trainer
     trainer = _trainer(module, settings.devices)
     datamodule.setup()
-    # a loader is made when the processes know their rank
-    datamodule.test_dataloader = lambda: datamodule.evaluation_dataloader(split)
+    # Lightning calls the method, in each process, once it knows its rank
+    datamodule.test_dataloader = lambda: datamodule.evaluation_dataloader(split)  # type: ignore[method-assign]
     (logged,) = trainer.test(module, datamodule, verbose=False)
     return {key.removeprefix("val/"): value for key, value in logged.items()} if trainer.is_global_zero else {}
 
@@ -116,7 +117,8 @@ def _blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) ->
 def _stream(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, Any]:
     datamodule.setup()
     device = _trainer(module, 1).strategy.root_device
-    result = stream(module.model.to(device), datamodule.scored_bytes(split))
+    model, data = cast(LanguageModel, module.model), cast(LanguageDataModule, datamodule)
+    result = stream(model.to(device), data.scored_bytes(split))
     after = {f"bpc_after/{n}": value for n, value in result.bpc_after.items()}
     return {"bpc": result.bpc, **result.activation, **after}
 

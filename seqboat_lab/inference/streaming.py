@@ -74,12 +74,11 @@ def _reach(
 
 
 @torch.no_grad()
-def prefill(
-    model: LanguageModel, prompt: Tensor, segment: int = SEGMENT
-) -> tuple[Tensor, list[Tensor], list[LayerState]]:
+def prefill(model: LanguageModel, prompt: Tensor, segment: int = SEGMENT) -> tuple[Tensor, Tensor, list[LayerState]]:
     """Read a prompt (n,) of at least one id.
 
-    Returns: logits (vocabulary,) of the next byte, every layer's activations (n,) bool, the state behind the prompt.
+    Returns: logits (vocabulary,) of the next byte, what each layer activates
+    (layers, n) bool, the state behind the prompt.
     """
     state, active = model.init_state(1), []
     for piece in prompt.split(segment):

@@ -23,7 +23,7 @@ class Memory(NamedTuple):
     """(B, w, h)"""
     position: Tensor
     """(B, w) original positions."""
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     """(B,) active tokens so far."""
 
 
@@ -146,7 +146,8 @@ class WorkingMemoryAttention(nn.Module):
             written = (old.index_put(where, t) for old, t in zip(memory[:3], new, strict=True))
         else:
             written = (old.index_put_(where, t) for old, t in zip(memory[:3], new, strict=True))
-        return Memory(*written, count)
+        key, value, held_position = written
+        return Memory(key, value, held_position, count)
 
     def _attend_from(
         self, memory: Memory, q: Tensor, k: Tensor, v: Tensor, row: Tensor, position: Tensor

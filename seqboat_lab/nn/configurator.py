@@ -33,7 +33,14 @@ class Decision(NamedTuple):
     """(B, L) float: weight of the attention's output where active; carries the gradient."""
 
 
-class TemperedSoftmax(nn.Module):
+class Configurator(nn.Module):
+    """What a layer needs to know of each."""
+
+    logits: int
+    """How many router logits it reads."""
+
+
+class TemperedSoftmax(Configurator):
     """p = softmax(u / tau); active where p[1] > p[0], with confidence p[1] (Ren et al. 2023, eq. 4-6).
 
     Of two logits only the difference matters: p[1] = sigma((u[1] - u[0]) / tau).
@@ -55,7 +62,7 @@ class TemperedSoftmax(nn.Module):
         return self.log_temperature.exp()
 
 
-class GumbelSoftmax(nn.Module):
+class GumbelSoftmax(Configurator):
     """Straight-through Gumbel softmax (Jang et al. 2017, arXiv 1611.01144): in training the decision is sampled
     and the gradient is that of softmax((u + Gumbel noise) / tau); in evaluation it is argmax u. Confidence 1.
 
@@ -65,6 +72,7 @@ class GumbelSoftmax(nn.Module):
     """
 
     logits = 2
+    batches: Tensor
 
     def __init__(self, config: GumbelSoftmaxConfig, d_model: int, layer: int = 0):
         super().__init__()
@@ -89,7 +97,7 @@ class GumbelSoftmax(nn.Module):
         return start * torch.exp(progress * math.log(end / start))
 
 
-class Sigmoid(nn.Module):
+class Sigmoid(Configurator):
     """One logit: p = sigma(u), active where p > 0.5, with confidence p."""
 
     logits = 1
@@ -103,7 +111,7 @@ class Sigmoid(nn.Module):
         return Decision(evidence.detach() > 0, torch.sigmoid(evidence))
 
 
-class ByPosition(nn.Module):
+class ByPosition(Configurator):
     """Decisions that ignore the input, the same in every row, with confidence 1."""
 
     logits = 0
@@ -180,6 +188,6 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def make_configurator(config: AnyConfiguratorConfig, d_model: int, layer: int = 0) -> nn.Module:
+def make_configurator(config: AnyConfiguratorConfig, d_model: int, layer: int = 0) -> Configurator:
     """The configurator that `config.kind` names."""
     return CONFIGURATOR_CONFIGS.implementation(config.kind)(config, d_model, layer)

@@ -14,6 +14,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.prenorm = config.prenorm
         self.norm = NORMS[config.norm](config.d_model)
+        assert config.ffn_hidden is not None  # there is no such block where it is
         self.fc1 = nn.Linear(config.d_model, config.ffn_hidden)
         self.fc2 = nn.Linear(config.ffn_hidden, config.d_model)
         self.hidden_dropout, self.dropout = nn.Dropout(config.hidden_dropout), nn.Dropout(config.dropout)

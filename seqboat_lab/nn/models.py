@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,10 +47,14 @@ class SeqBoat(nn.Module):
     NaN; it counts as zero to the other tokens of its row, and other rows never see it (batch norms in training aside).
     """
 
+    if TYPE_CHECKING:  # torch.jit, too, would read it, and say that rather than why it cannot work
+        layers: Sequence[SeqBoatLayer]
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(SeqBoatLayer(config, i) for i in range(config.layers))
+        layers = (SeqBoatLayer(config, i) for i in range(config.layers))
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # to torch, a list of any modules
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
         self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
@@ -70,11 +75,13 @@ class SeqBoat(nn.Module):
 
     def init_state(self, batch: int) -> list[LayerState]:
         """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated."""
-        if not self.warned_of_truncation and getattr(self.config.ssm, "truncation", None):
+        truncation = getattr(self.config.ssm, "truncation", None)
+        if not self.warned_of_truncation and truncation:
             self.warned_of_truncation = True
-            bound = max(layer.ssm.dropped() for layer in self.layers)
+            kernels: list[Any] = [layer.ssm for layer in self.layers]  # those that have a truncation know what it drops
+            bound = max(kernel.dropped() for kernel in kernels)
             warnings.warn(
-                f"streaming uses the whole SSM kernels, not their first {self.config.ssm.truncation} lags as "
+                f"streaming uses the whole SSM kernels, not their first {truncation} lags as "
                 f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
                 stacklevel=2,
             )
@@ -145,9 +152,6 @@ class AbsolutePosition(nn.Module):
         position = torch.arange(x.shape[1], device=x.device, dtype=torch.float64)
         angle = position.unsqueeze(1) * 10000.0 ** (-steps / self.d_model)  # (L, d/2)
         return x + torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.scale.dtype) * self.scale
-
-
-"""What stands between a classifier's embedding and its pooling."""
 
 
 class Classifier(nn.Module):

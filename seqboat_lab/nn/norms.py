@@ -1,5 +1,7 @@
 """Normalisations over the channels, or over batch and length, of (B, L, d) tensors; eps is 1e-5 everywhere."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class BatchNorm(nn.Module):
         return self.norm(tokens)
 
 
-NORMS = {
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     "layernorm": LayerNorm,
     "batchnorm": BatchNorm,
     "syncbatchnorm": lambda d_model: BatchNorm(d_model, sync=True),

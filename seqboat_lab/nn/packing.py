@@ -9,7 +9,7 @@ from torch import Tensor
 class Packing(NamedTuple):
     """The n active tokens of a batch, in order of row and position."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     """(n,) place in the flattened (B * L) batch."""
     row: Tensor
     """(n,) row of the batch."""

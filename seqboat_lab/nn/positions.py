@@ -1,5 +1,7 @@
 """How a query knows where a key stands: a bias by distance, or rotated queries and keys."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +69,7 @@ class ActiveDistanceBias(BiasTable):
         return self.lookup(rank_distance + (self.shift + self.reach - 1), allowed)
 
 
-POSITIONS = {
+POSITIONS: dict[str, Callable[[int, int], Rotary | OriginalDistanceBias | ActiveDistanceBias]] = {
     "bias": OriginalDistanceBias,
     "local": ActiveDistanceBias,
     "rotary": lambda max_positions, memory_size: Rotary(),

@@ -49,7 +49,7 @@ def read_official_checkpoint(path: str | Path) -> OfficialModel:
         config = (_language_model_config if is_lm else _classifier_config)(_Settings(args))
     except (TypeError, ValueError) as error:  # TypeError: a setting of another type than the authors' code gives it
         raise ValueError(f"{path}: the model its args describe cannot be read: {error}") from None
-    head = "language_model" if is_lm else "pair" if getattr(args, "use_nli", False) else "classifier"
+    head: Head = "language_model" if is_lm else "pair" if getattr(args, "use_nli", False) else "classifier"
     _drop_derived(weights)
     named = {theirs: _our_model_name(theirs, config.norm) for theirs in weights}
     state = {ours: weights[theirs] for theirs, ours in named.items() if ours is not None}

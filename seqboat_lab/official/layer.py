@@ -86,6 +86,7 @@ def load_official(layer: SeqBoatLayer, params: Mapping[str, Any], norm: str) -> 
         raise ValueError(f"official layer does not fit: unexpected {unknown or 'none'}, missing {missing or 'none'}")
     loaded: dict[str, Tensor] = {}
     for theirs, ours in named.items():
+        assert ours is not None  # it would be among the unknown
         value = torch.as_tensor(params[theirs])
         if value.numel() != expected[ours].numel():
             raise ValueError(f"{theirs}: shape {tuple(value.shape)} given, {tuple(expected[ours].shape)} expected")

@@ -210,7 +210,8 @@ def check(sweep: SweepConfig) -> None:
     """Raises `ConfigError` for what could not be run or measured."""
     from seqboat_lab.training.experiment import metric_names  # torch is slow to import
 
-    examples = {key: getattr(d, "choices", None) or (d.low, d.high) for key, d in sweep.distributions().items()}
+    ranges: Mapping[str, Any] = sweep.distributions()  # of choices, or with low and high
+    examples = {key: getattr(d, "choices", None) or (d.low, d.high) for key, d in ranges.items()}
     for key, values in examples.items():  # each value alone; the others at their first
         for value in values:
             params = {other: choices[0] for other, choices in examples.items()} | {key: value}

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
@@ -28,7 +28,8 @@ class KernelLock(BaseJournalFileLock):
     """
 
     def __init__(self, path: Path):
-        self._path, self._file = path, None
+        self._path = path
+        self._file: TextIO | None = None
 
     def acquire(self) -> bool:
         self._file = self._path.open("a")
@@ -149,7 +150,8 @@ def _fill(logs: list[dict[str, Any] | None], gaps: Sequence[int]) -> list[dict[s
         return None
     for chosen in sorted(itertools.product((False, True), repeat=len(gaps)), key=sum):
         trials = {gap for gap, is_trial in zip(gaps, chosen, strict=True) if is_trial}
-        filled = [_lost_trial(logs) if i in trials else log for i, log in enumerate(logs) if log or i in trials]
+        mended = (_lost_trial(logs) if i in trials else log for i, log in enumerate(logs))
+        filled = [log for log in mended if log]
         if _makes_sense(filled):
             return filled
     return None

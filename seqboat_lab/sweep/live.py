@@ -1,5 +1,6 @@
 """What a person sees while a sweep runs: a live table on a terminal, a line per finished trial elsewhere."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -30,7 +31,7 @@ def format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def trial_table(rows: list[dict[str, Any]], sweep: SweepConfig, title: str) -> Table:
+def trial_table(rows: Sequence[Mapping[str, Any]], sweep: SweepConfig, title: str) -> Table:
     """Trials as rows: number, state, searched fields, objectives."""
     table = Table(title=Text(title), title_justify="left", header_style="bold")  # `Text`: no markup in a user's names
     for name in (

@@ -37,12 +37,12 @@ class Parameter:
         is_range = self.low is not None and self.high is not None
         given = (bool(self.choices), self.low is not None or self.high is not None)
         require(
-            given.count(True) == 1 and (self.choices or is_range),
+            given.count(True) == 1 and (bool(self.choices) or is_range),
             "choices",
             self.choices,
             "either choices, or low and high",
         )
-        if is_range:
+        if self.low is not None and self.high is not None:
             for name in ("low", "high"):
                 require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
             require(self.low < self.high, "low", self.low, f"less than high = {self.high}")
@@ -51,7 +51,10 @@ class Parameter:
         else:
             require(not self.log, "log", self.log, "low and high beside it: choices have no scale")
             require(
-                all(map(is_plain, self.choices)), "choices", self.choices, "finite numbers, text, lists or mappings"
+                all(map(is_plain, self.choices or ())),
+                "choices",
+                self.choices,
+                "finite numbers, text, lists or mappings",
             )
             distinct = len(set(self.labels)) == len(self.labels)  # to Optuna, 1, 1.0 and true are the same value
             require(distinct, "choices", self.choices, "each value once")
@@ -69,16 +72,19 @@ class Parameter:
         """The Optuna distribution for a field of type `hint`. Raises `ConfigError` if it has no such range."""
         if self.choices:
             return CategoricalDistribution(self.labels)
+        low, high = self.low, self.high
+        assert low is not None  # without choices, both are given
+        assert high is not None
         optional = get_origin(hint) in (Union, types.UnionType)
         kinds = [kind for kind in get_args(hint) if kind is not type(None)] if optional else [hint]
         if kinds == [float]:
-            return FloatDistribution(self.low, self.high, log=self.log)
+            return FloatDistribution(low, high, log=self.log)
         require(kinds == [int], "low", self.low, "choices: this field is no number")
         for name in ("low", "high"):
             value = getattr(self, name)
             require(value == int(value), name, value, "a whole number, as the field is")
             require(abs(value) <= LARGEST_INT, name, value, f"a whole number of at most 2^53 = {LARGEST_INT}")
-        return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return IntDistribution(int(low), int(high), log=self.log)
 
 
 def is_plain(value: Any) -> bool:

@@ -69,12 +69,14 @@ class TrialProcess:
 
     def stop(self) -> None:
         """Ends the run and whatever it started, even if it hangs outside of Python."""
+        pid = self.process.pid
+        assert pid is not None  # it was started
         for kill, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 30)):  # one that stays is left behind
             if self.process.exitcode is None:
-                _signal_group(self.process.pid, kill)
+                _signal_group(pid, kill)
                 self.process.join(patience)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # its ranks may hang without it
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
     def failure(self) -> str | None:
         """One line on why the run failed, or None if it succeeded."""
@@ -86,6 +88,7 @@ class TrialProcess:
             if line.startswith("seqboat: ") or ERROR_LINE.match(line):
                 return line.removeprefix("seqboat: ")
         code = self.process.exitcode
+        assert code is not None  # it has ended
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"the run's process ended without a word ({how}); see {log}"
 
@@ -142,7 +145,9 @@ def _run(config: str, run_dir: str) -> None:
 
 
 def _die_with_parent() -> None:
-    mp.parent_process().join()
+    parent = mp.parent_process()
+    assert parent is not None  # this runs in a child
+    parent.join()
     _signal_group(os.getpid(), signal.SIGKILL)
 
 

@@ -123,7 +123,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         while not ended:
             ended = process.wait(POLL_SECONDS)
             for validation in process.new_validations():
-                step = validation.get("step")
+                step = validation["step"]
                 values, problem = _values(validation, sweep, f"at step {step}")
                 if problem:
                     return _fail(study, trial, problem)

@@ -33,7 +33,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             with temporary.open("wb") as file:
                 target = _Remembering(file)
                 try:
-                    torch.save(checkpoint, target)
+                    torch.save(checkpoint, target)  # type: ignore[arg-type]  # torch only writes and flushes
                 except Exception as error:  # torch turns an OSError into a RuntimeError of its own
                     raise target.error or error from None
             if path.name == LAST and path.exists():
@@ -44,7 +44,8 @@ class _Remembering:
     """A file that keeps the operating system's answer if it refused."""
 
     def __init__(self, file: Any):
-        self.file, self.error = file, None
+        self.file = file
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         try:
@@ -71,6 +72,8 @@ def _keep(path: Path, previous: Path) -> None:
 
 class MovableCheckpoint(ModelCheckpoint):
     """Knows its scores also in a run whose directory was moved, or is called by another path."""
+
+    dirpath: str | Path
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:

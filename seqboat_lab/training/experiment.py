@@ -25,12 +25,13 @@ from seqboat_lab.training.checkpoints import LAST, Checkpoint, MovableCheckpoint
 from seqboat_lab.training.files import run_files, told_once
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
 from seqboat_lab.training.loggers import Curves, MetricsCsv
+from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.classification import ClassificationModule
 from seqboat_lab.training.modules.language_modelling import LanguageModelModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 
-MODULES = {
+MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule]] = {
     "classifier": ClassificationModule,
     "pair": ClassificationModule,
     "language_model": LanguageModelModule,
@@ -44,7 +45,7 @@ def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
     return TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
 
 
-def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> L.LightningModule:
+def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> TrainingModule:
     """The task's LightningModule, initialised from the experiment's seed."""
     torch.manual_seed(config.seed)
     return MODULES[datamodule.head](config, datamodule.spec)

@@ -38,12 +38,16 @@ class SrunEnvironment(SLURMEnvironment):
     """Lightning's, save that runs are requeued by who started them, and that `launched` has checked the numbers."""
 
     def __init__(self):
-        processes, nodes = launched()[1:3]
+        launch = launched()
+        assert launch is not None  # it is what chooses this environment
+        processes, nodes = launch.processes, launch.nodes
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(processes // nodes))  # its __init__ insists on it
         super().__init__(auto_requeue=False)
 
     def world_size(self) -> int:
-        return launched().processes
+        launch = launched()
+        assert launch is not None
+        return launch.processes
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         pass

@@ -24,6 +24,11 @@ class ActivationMetrics(Metric):
     tokens that have another key to read; fill of the active tokens' working memory."""
 
     full_state_update = False
+    active: Tensor
+    span: Tensor
+    fill: Tensor
+    histogram: Tensor
+    tokens: Tensor
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -102,6 +107,8 @@ class BitsByPosition(Metric):
     """Bits per byte: over all scored bytes, and by how many bytes of the block were read before."""
 
     full_state_update = False
+    bits: Tensor
+    scored: Tensor
 
     def __init__(self, longest: int):
         super().__init__()

@@ -1,5 +1,7 @@
 """The authors' optimiser: Adam with decoupled weight decay, warm-up and decay to zero by powers of the update."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -32,7 +34,9 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict]:
     in_ssm = {id(p) for ssm in ssms for p in ssm.parameters()}
     is_slow = {id(getattr(ssm, name)) for ssm in ssms for name in ssm.slow_parameters}
     decays_in_ssm = {id(getattr(ssm, name)) for ssm in ssms for name in ssm.decayed_parameters}
-    decayed, whole, slow = [], [], []
+    decayed: list[nn.Parameter] = []
+    whole: list[nn.Parameter] = []
+    slow: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_bias = parameter.dim() < 2 or name.rsplit(".", 1)[-1] in ("gamma", "beta")
         decays = id(parameter) in decays_in_ssm if id(parameter) in in_ssm else not is_bias
@@ -50,10 +54,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict]:
 
 def make_optimizer(model: nn.Module, config: OptimConfig, max_steps: int) -> tuple[Optimizer, LambdaLR]:
     """Optimiser and per-update schedule; every group follows the same curve up to its own peak."""
-    shared = {"lr": config.lr, "betas": (config.beta1, config.beta2), "eps": config.eps}
+    shared: dict[str, Any] = {"lr": config.lr, "betas": (config.beta1, config.beta2), "eps": config.eps}
     groups = parameter_groups(model, config)
     if config.optimizer == "radam":
-        optimizer = torch.optim.RAdam(groups, decoupled_weight_decay=True, **shared)
+        optimizer: Optimizer = torch.optim.RAdam(groups, decoupled_weight_decay=True, **shared)
     else:
         optimizer = torch.optim.AdamW(groups, fused=True, **shared)
     schedule = LambdaLR(optimizer, lambda step: learning_rate(config, max_steps, step) / config.lr)

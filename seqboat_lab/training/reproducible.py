@@ -3,9 +3,11 @@
 import time
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 
+from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.data.loading.batch import Batch
 
@@ -22,13 +24,14 @@ def diverged(what: str, step: int) -> DivergedError:
     return DivergedError(f"the {what} at step {step}; try a lower optim.lr or longer warm-up")
 
 
-class BatchClock:
-    """Mixin of our LightningModules: counts batches, and makes each one's randomness a function of its number.
+class BatchClock(L.LightningModule):
+    """Base of our LightningModules: counts batches, and makes each one's randomness a function of its number.
 
     Dropout of batch b on rank r is seeded by (seed, b, r), and the DataModule starts at batch b: a resumed run
     therefore draws what the uninterrupted one would have drawn.
     """
 
+    config: ExperimentConfig
     batches_seen = 0
     _losses: tuple[torch.Tensor, ...] = ()
     _tokens = 0
@@ -95,8 +98,9 @@ class BatchClock:
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
-        if self.trainer.datamodule is not None:
-            self.trainer.datamodule.start_batch = self.batches_seen
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it
+        if datamodule is not None:
+            datamodule.start_batch = self.batches_seen
 
 
 def real_tokens(batch: Batch) -> int:

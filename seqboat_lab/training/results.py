@@ -66,7 +66,7 @@ class ResultFiles(Callback):
             return
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         rates = self.rates(values)
-        costs = {"cost/parameters": count_parameters(module.model), "cost/seconds": self.seconds()}
+        costs = {"cost/parameters": count_parameters(module.get_submodule("model")), "cost/seconds": self.seconds()}
         if rates:
             costs["cost/flops_per_token"] = self.cost(trainer, rates)["total"]
         self.last = {"step": trainer.global_step, **values, **costs}
@@ -87,7 +87,7 @@ class ResultFiles(Callback):
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def cost(self, trainer: L.Trainer, rates: list[float]) -> dict[str, float]:
-        spec = trainer.datamodule.spec
+        spec = trainer.datamodule.spec  # type: ignore[attr-defined]  # Lightning sets it
         return cost_per_token(self.config.model, spec.max_length, rates, spec.vocabulary_per_token)
 
     def rates(self, values: dict[str, float]) -> list[float]:
@@ -108,7 +108,7 @@ class ResultFiles(Callback):
         summary = {
             "metrics": self.last,
             "activation_rate_per_layer": rates,
-            "parameters": count_parameters(module.model),
+            "parameters": count_parameters(module.get_submodule("model")),
             "flops_per_token": self.cost(trainer, rates) if rates else None,
             "seconds": round(self.seconds(), 2),
             "peak_memory_bytes": peak_memory(),

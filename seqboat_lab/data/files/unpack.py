@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from seqboat_lab.data.files.errors import ArchiveError, DataError, shown
 from seqboat_lab.data.files.files import is_data, landing, locked, open_source, remove
@@ -104,7 +104,7 @@ def _members(archive: Path, unpacked: int) -> Iterator[tuple[tarfile.TarInfo, Ca
                 raise tarfile.ReadError("it goes on and on behind its end")
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
+def _decompressed(file: BinaryIO) -> BinaryIO | gzip.GzipFile | bz2.BZ2File:
     """The tar inside a plain or compressed file. Python's own tarfile would leave checksums unchecked here."""
     magic = file.read(6)
     file.seek(0)
@@ -146,17 +146,17 @@ class _StrictTarInfo(tarfile.TarInfo):
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
         if info.size < 0 or (not (info.isfile() or info.isdir()) and info.size > DESCRIPTION):
             raise tarfile.ReadError("a header with an absurd size")
         return info
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tar)
-        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError):
+        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError):  # type: ignore[attr-defined]  # undocumented
             raise tarfile.ReadError("it breaks off") from None
 
 

@@ -89,5 +89,6 @@ def _check(data: bytes) -> None:
         tuples += opcode.name.startswith(("TUPLE", "REDUCE"))
         if opcode.name.startswith(UNWANTED) or tuples > TUPLES:
             raise ValueError(f"{opcode.name}, which no image file needs")
-        if "PUT" in opcode.name and argument > len(data):  # a place in a table that grows up to it
+        # a place in a table that grows up to it
+        if "PUT" in opcode.name and argument is not None and argument > len(data):
             raise ValueError("a damaged pickle")

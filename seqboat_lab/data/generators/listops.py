@@ -48,7 +48,8 @@ def draw_tree(uniform, shape: TreeShape) -> tuple[str, int, int] | None:
     left: `[MAX 2 9 ]` is `( ( ( [MAX 2 ) 9 ) ] )`, one parenthesis per argument and one for the end.
     """
     max_length, max_depth, spread = shape.max_length, shape.max_depth, shape.max_args - 1
-    pieces, length = [], 0
+    pieces: list[str] = []
+    length = 0
     write = pieces.append
 
     def node(depth: int) -> int:

@@ -3,14 +3,15 @@
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from seqboat_lab.data.files.errors import DataError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def available_cpus() -> int:
@@ -18,7 +19,9 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[T], R], arguments: Iterable[T], processes: int | None = None) -> Iterator[R]:
+def ordered_map(
+    function: Callable[[T], R], arguments: Iterable[T], processes: int | None = None
+) -> Generator[R, None, None]:
     """`map(function, arguments)` in `processes` processes (null = all CPUs), results in the arguments' order.
 
     The arguments may be endless: only a window of them is under way at any time.

@@ -130,7 +130,8 @@ def next_paddle(
     jitter = rng.random()
     if heading is None:
         angles = 2 * np.pi * (FRACTIONS + jitter / DIRECTIONS)
-        weights, start = 1.0, 0.0
+        weights: float | np.ndarray = 1.0
+        start = 0.0
     else:
         limit = np.pi / 2 / settings.continuity
         turns = limit * (2 * (FRACTIONS + jitter / DIRECTIONS) - 1)
@@ -229,7 +230,7 @@ def draw_scene(seed: int, size: int, index: int) -> Scene:
     first = int(rng.random() < 0.5)
     markers = np.stack([origins[first], terminals[first if label == 1 else 1 - first]])
     contrasts = np.array([settings.contrast] * 2 + [settings.distractor_contrast] * len(distractors))
-    return Scene(label, margin, tuple(snakes), distractors, markers, contrasts)
+    return Scene(label, margin, (snakes[0], snakes[1]), distractors, markers, contrasts)
 
 
 def render(scene: Scene, size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import warnings
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -65,7 +65,7 @@ def generate(config: PathfinderConfig, processes: int | None = None) -> Path:
 
 def _write_folder(directory, k, indices, config, processes, tick) -> None:
     chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
-    lines = []
+    lines: list[str] = []
     with landing(directory / "imgs" / str(k)) as folder:
         folder.mkdir()
         for drawn in ordered_map(partial(_draw_chunk, config.generator_seed, config.size), chunks, processes):
@@ -134,7 +134,7 @@ def _lines(file: Path) -> list[list[str]]:
         codes = np.frombuffer(data, np.dtype("u4").newbyteorder(header.dtype.byteorder), offset=header.offset)
         if codes.max() > 0x10FFFF:
             raise DataError(f"{file}: cannot be read as an array of strings (it is damaged); get it again")
-    order = "F" if header.fortran_order else "C"
+    order: Literal["F", "C"] = "F" if header.fortran_order else "C"
     try:
         array = np.frombuffer(data, header.dtype, offset=header.offset).reshape(header.shape, order=order)
         if header.dtype.kind == "S":
@@ -179,7 +179,8 @@ def _gray(path: Path, image: Image.Image) -> np.ndarray:
         return ((deep * 255 + 32767) // 65535).astype(np.uint8)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        lowest, _ = image.getchannel("A").getextrema()
+        if lowest < 255:  # type: ignore[operator]  # a number: it is one channel
             raise DataError(f"{path}: has transparent pixels, whose brightness is not defined; flatten it")
         image = image.convert("RGB")
     return np.asarray(image.convert("L"))

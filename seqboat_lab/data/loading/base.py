@@ -1,6 +1,6 @@
 """What every task has in common: the DataModule that loads batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -33,9 +33,8 @@ class StoreDataset(Dataset[Batch]):
 
     def __getitem__(self, samples: Sequence[int] | np.ndarray) -> Batch:
         values, lengths = self.store.gather(samples, self.max_length)  # (B, L), (B,); pairs (2B, L), (2B,)
-        padding = np.arange(values.shape[1]) >= lengths[:, None]  # (B, L)
-        if not padding.any():
-            padding = None
+        beyond = np.arange(values.shape[1]) >= lengths[:, None]  # (B, L)
+        padding = beyond if beyond.any() else None
         mask = None if padding is None else torch.from_numpy(padding)
         labels = torch.from_numpy(np.asarray(self.store.labels[np.asarray(samples)], dtype=np.int64))
         return Batch(self.encode(values, padding), mask, labels)
@@ -51,7 +50,7 @@ class TaskDataModule(LightningDataModule):
     Set `start_batch` before `fit` to the number of batches already consumed: training resumes exactly there.
     """
 
-    name: ClassVar[str]
+    name: str
     """The task's key in TASKS."""
 
     def __init__(self, config: DataConfig, *, seed: int, batch_size: int):
@@ -65,6 +64,9 @@ class TaskDataModule(LightningDataModule):
     def root(self) -> Path:
         """Directory of all tasks' files."""
         return user_path(self.config.root)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open what `prepare_data` left, if it has to be opened."""
 
     @property
     def spec(self) -> TaskSpec:
@@ -107,18 +109,20 @@ class TaskDataModule(LightningDataModule):
     def official_directory(self) -> Path:
         """Where the official files are, or (where none are) should be."""
         root, official = self.root, self.official
+        assert official is not None  # not to be asked of others
         places = [root / place for place in dict.fromkeys([*filter(None, official.members), official.place])]
         whole = [place for place in places if official.is_whole(place)]
         return (whole or [place for place in places if place.is_dir()] or places[-1:])[0]
 
     def missing(self, path: Path, alternative: str) -> DataError:
         """The error for official data that is not there."""
+        assert self.official is not None
         return DataError(
             f"{path}: no such file; run `{self.command}` (with `--from ARCHIVE` if you have "
             f"{self.official.archive} already), or {alternative} (no network needed)"
         )
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Batch]:
         return self.training_loader(*rank_and_world())
 
     def val_dataloader(self) -> DataLoader:
@@ -131,7 +135,7 @@ class TaskDataModule(LightningDataModule):
         """This process's share of the split's batches."""
         return self.evaluation_loader(split, *rank_and_world())
 
-    def training_loader(self, rank: int, world: int) -> DataLoader:
+    def training_loader(self, rank: int, world: int) -> Iterable[Batch]:
         """An endless stream of the batches of one of `world` processes, from `start_batch` on. Raises `DataError` if
         there is too little for so many."""
         raise NotImplementedError

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 IGNORED = -100
 """Label of a position that is not to be scored."""

@@ -79,7 +79,7 @@ def map_bytes(path: Path, start: int, stop: int) -> np.ndarray:
 class Cut(NamedTuple):
     """How a text is cut into segments: `count` a pass, the first one up to `slack` predictions late."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     slack: int
 
 

@@ -44,7 +44,7 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path}: expected images as uint8 (n, 3072) for 3 x 32 x 32 pixels, found {found}")
     labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
     if not isinstance(labels, list) or len(labels) != len(data):
-        found = len(labels) if isinstance(labels, list) else type(labels).__name__
+        found = str(len(labels)) if isinstance(labels, list) else type(labels).__name__
         raise DataError(f"{path}: expected {len(data)} labels, one an image, found {found}")
     for i, label in enumerate(labels):
         if type(label) is not int or not 0 <= label <= 9:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from seqboat_lab.data.files.official import Official
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.files.progress import counted
 from seqboat_lab.data.loading.base import TaskDataModule
-from seqboat_lab.data.loading.batch import SPLITS, Split, TaskSpec
+from seqboat_lab.data.loading.batch import SPLITS, Batch, Split, TaskSpec
 from seqboat_lab.data.loading.encode import decode_bytes
 from seqboat_lab.data.loading.segments import (
     EvaluationBatches,
@@ -71,7 +71,7 @@ class LanguageDataModule(TaskDataModule):
         path = self.text_file()
         size = path.stat().st_size
         val, test = self.boundaries(size)
-        bounds = dict(zip(SPLITS, ((0, val), (val, test), (test, size)), strict=True))
+        bounds: dict[str, tuple[int, int]] = dict(zip(SPLITS, ((0, val), (val, test), (test, size)), strict=True))
         for split, (start, stop) in bounds.items():
             least = 2 if split == "train" else 1
             if stop - start < least:
@@ -101,7 +101,7 @@ class LanguageDataModule(TaskDataModule):
         start, stop = self.bounds_of(split)
         return max(0, start - 1), stop
 
-    def training_loader(self, rank: int, world: int) -> DataLoader:
+    def training_loader(self, rank: int, world: int) -> Iterable[Batch]:
         c, dataset = self.config, self.dataset("train")
         place = {"rank": rank, "world": world, "start_batch": self.start_batch}
         arguments = (len(dataset.text) - 1, c.tokens_per_sample, self.batch_size, self.seed)
@@ -226,6 +226,7 @@ class CorpusDataModule(LanguageDataModule):
     def files(self) -> list[Path]:
         """The folder's files that match the pattern, in a fixed order, relative to it."""
         folder, c = self.folder, self.config
+        assert folder is not None  # a file is not asked for its files
         if not folder.is_dir():
             raise DataError(f"{folder}: no such file or folder; set data.path to a text or a folder of texts")
         pattern, left_out = (c.pattern, ()) if c.path else ("*.py", NOT_THE_LIBRARY)
@@ -244,7 +245,7 @@ class CorpusDataModule(LanguageDataModule):
     def _is_ours(self, path: Path) -> bool:
         """Whether a file was written by us, so that a folder around `data.root` is not read with what was made of it.
         Of a folder under it, which somebody put there, everything is read but what lies where we write."""
-        root, folder, path = self.root.resolve(), self.folder.resolve(), path.resolve()
+        root, folder, path = self.root.resolve(), self.given.resolve(), path.resolve()
         if not folder.is_relative_to(root):
             return path.is_relative_to(root)
         written = [root / name for name in ("prepared", "downloads")]
@@ -266,7 +267,7 @@ class CorpusDataModule(LanguageDataModule):
             temporary.mkdir()
             with open(temporary / "text", "wb") as text:
                 for name in counted(files, f"joining {self.folder}", len(files)):
-                    for piece in read_pieces(self.folder / name):
+                    for piece in read_pieces(self.given / name):
                         text.write(piece)
             size = (temporary / "text").stat().st_size
             noted = {"fingerprint": fingerprint, "size": size, "checksum": checksum(temporary / "text")}

@@ -112,7 +112,7 @@ class PathfinderDataModule(SequenceDataModule):
 
 def _read_chunk(size: int, rows: list[Row]) -> list[tuple[np.ndarray | str, int]]:
     """Each image's pixels, or what is wrong with it, and its label."""
-    found = []
+    found: list[tuple[np.ndarray | str, int]] = []
     for row in rows:
         try:
             found.append((read_image(row.image, size), row.label))

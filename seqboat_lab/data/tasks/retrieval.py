@@ -40,7 +40,8 @@ def read_pairs(path: Path) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]
         for name, text in zip(("text1", "text2"), columns[3:], strict=True):
             if not text:
                 raise DataError(f"{where}: {name} is empty; expected a document")
-        yield tuple(np.frombuffer(text, np.uint8) for text in columns[3:]), LABELS[columns[0]]
+        pair = np.frombuffer(columns[3], np.uint8), np.frombuffer(columns[4], np.uint8)
+        yield pair, LABELS[columns[0]]
     if number == 0:
         raise DataError(f"{path}: the file is empty; expected one pair of documents a line")
 

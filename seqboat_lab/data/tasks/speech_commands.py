@@ -68,6 +68,7 @@ class SpeechCommandsDataModule(SequenceDataModule):
     def fingerprint(self, split: Split) -> dict[str, Any]:
         if self.config.source == "synthetic":
             return fingerprint_of([])
+        assert self.official is not None  # the source is official
         paths = [self.official_directory() / name for name in self.official.needed]
         for path in paths:
             if not path.exists():

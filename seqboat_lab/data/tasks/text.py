@@ -75,6 +75,7 @@ class TextDataModule(SequenceDataModule):
     def fingerprint(self, split: Split) -> dict[str, Any]:
         if self.config.source == "synthetic":
             return fingerprint_of([])
+        assert self.official is not None  # the source is official
         folders = [self.official_directory() / folder for folder in self.official.needed]
         for folder in folders:
             if not folder.is_dir():

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from seqboat_lab.config.ssm import CEMAConfig
+from seqboat_lab.config.ssm import CEMAConfig, EMAConfig
 from seqboat_lab.nn.ssm.base import FLOPs, scan_flops
 from seqboat_lab.nn.ssm.ema import EMA
 
@@ -42,5 +42,5 @@ class CEMA(EMA):
         nn.init.trunc_normal_(omega, std=0.25, a=-1.0, b=1.0)
 
     @staticmethod
-    def flops(config: CEMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:
+    def flops(config: EMAConfig | CEMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:
         return scan_flops(d_model, 2 * config.state_size, bidirectional, length, config.truncation)

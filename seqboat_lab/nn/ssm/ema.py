@@ -35,5 +35,5 @@ class EMA(DiagonalSSM):
         nn.init.trunc_normal_(omega)
 
     @staticmethod
-    def flops(config: EMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:
+    def flops(config: EMAConfig | CEMAConfig, d_model: int, bidirectional: bool, length: int) -> FLOPs:
         return scan_flops(d_model, config.state_size, bidirectional, length, config.truncation)

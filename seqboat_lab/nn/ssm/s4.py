@@ -91,7 +91,7 @@ class S4(SSM):
         if state is not None:
             before = _as_real(state)  # (B, d, N)
             y = y + torch.einsum("dln,bdn->bld", powers(times_power(C, A, 1), A, L), before)  # C A^(l+1) h
-            if need_state:
+            if new_state is not None:
                 new_state = new_state + times_power(before.transpose(0, 1), A.mT, L).transpose(0, 1)
         return y, None if new_state is None else torch.complex(*new_state.chunk(2, dim=-1))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from seqboat_lab.training.checkpoints import VALIDATION_DUE
+from seqboat_lab.training.reproducible import BatchClock
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What asks a run to end: schedulers and service managers, Ctrl-C, and Slurm before a time limit (`--signal=USR1@120`).
@@ -72,7 +73,7 @@ class Interruptible(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
         # the update before is through: logged and, if that was due, validated
-        if module.batches_seen % self.accumulate == 0:
+        if cast(BatchClock, module).batches_seen % self.accumulate == 0:
             self._save_if_asked(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -1,7 +1,7 @@
 """What a run shows in TensorBoard besides curves: activation rasters, and a page that puts curves together."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import matplotlib.pyplot as plt
@@ -103,6 +103,7 @@ class ActivationRaster(Callback):
         lengths = np.full(shape[0], shape[1]) if mask is None else (~mask).sum(1).cpu().numpy()
         figure = activation_raster(confidence, lengths, f"active tokens after {trainer.global_step} updates")
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_figure"):
-                logger.experiment.add_figure("activation raster", figure, trainer.global_step)
+            board = cast(Any, logger).experiment  # all of Lightning's have one, though their base class has none
+            if hasattr(board, "add_figure"):
+                board.add_figure("activation raster", figure, trainer.global_step)
         plt.close(figure)

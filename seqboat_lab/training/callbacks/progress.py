@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -61,7 +62,9 @@ class ProgressReport(Callback):
         if not trainer.is_global_zero or step in (self.first, self.shown_at):  # part of an accumulated update
             return
         if self.bar is not None:
-            fields = {"metrics": describe(trainer.callback_metrics)} if step % self.log_every == 0 else {}
+            fields: dict[str, Any] = (
+                {"metrics": describe(trainer.callback_metrics)} if step % self.log_every == 0 else {}
+            )
             self.bar.update(self.task, completed=step, **fields)
         elif not self.live and step % (5 * self.log_every) == 0:
             seconds = (time.perf_counter() - self.started) / (step - self.first)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import matplotlib.pyplot as plt
@@ -84,17 +84,19 @@ class TextPictures(Callback):
             return
         with torch.no_grad():
             out: ModelOutput = module(self.batch)
+        text_module: Any = module  # a LanguageModelModule, which imports this file
         step = trainer.global_step
         text = bytes(self.batch.inputs[0, :LONGEST].tolist())
         weights = [a.confidence[0, :LONGEST].float().cpu().numpy() for a in out.activations]
-        figure = bpc_figure(module.bpc_by_position.cpu().numpy(), f"validation after {step} updates")
+        figure = bpc_figure(text_module.bpc_by_position.cpu().numpy(), f"validation after {step} updates")
         for logger in trainer.loggers:
-            if not hasattr(logger.experiment, "add_histogram"):
+            board = cast(Any, logger).experiment  # all of Lightning's have one, though their base class has none
+            if not hasattr(board, "add_histogram"):
                 continue
-            logger.experiment.add_image("activated text", text_raster(text, weights), step, dataformats="HWC")
-            logger.experiment.add_figure("bits per byte by position", figure, step)
+            board.add_image("activated text", text_raster(text, weights), step, dataformats="HWC")
+            board.add_figure("bits per byte by position", figure, step)
             for i, activation in enumerate(out.activations):
-                span, _ = attention_span(activation.active, module.config.model.memory_size, bidirectional=False)
+                span, _ = attention_span(activation.active, text_module.config.model.memory_size, bidirectional=False)
                 if len(span := span[span > 0]):
-                    logger.experiment.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
+                    board.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
         plt.close(figure)

@@ -1,21 +1,23 @@
 """What the LightningModules of all heads have in common: the optimiser, and what is logged."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.data.loading.batch import Batch
+from seqboat_lab.nn import SeqBoat
 from seqboat_lab.training.metrics import ActivationMetrics, activation_rates
 from seqboat_lab.training.optim import make_optimizer
 from seqboat_lab.training.reproducible import BatchClock, diverged
 
 
-class TrainingModule(BatchClock, L.LightningModule):
+class TrainingModule(BatchClock):
     """Trains `model`, whose outputs are `ModelOutput`s; a head adds its loss and its metrics."""
 
     monitor: ClassVar[tuple[str, str]]
@@ -35,19 +37,20 @@ class TrainingModule(BatchClock, L.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         if activations:
             self.log_activations(activations, padding_mask)
-        self.log("lr", self.lr_schedulers().get_last_lr()[0])
+        self.log("lr", cast(LRScheduler, self.lr_schedulers()).get_last_lr()[0])
         self.log("tokens_per_second", self.tokens_per_second(), prog_bar=True, sync_dist=True, reduce_fx="sum")
 
     def log_activations(self, activations: list, padding_mask: Tensor | None) -> None:
         rates, _ = activation_rates(activations, padding_mask)
         values = {f"train/activation_rate/layer_{i}": rate for i, rate in enumerate(rates)}
-        for i, layer in enumerate(self.model.encoder.layers):
-            if hasattr(layer.configurator, "temperature"):
-                values[f"temperature/layer_{i}"] = layer.configurator.temperature().detach()
+        for i, layer in enumerate(cast(SeqBoat, self.model.encoder).layers):
+            temperature: Any = getattr(layer.configurator, "temperature", None)
+            if temperature is not None:
+                values[f"temperature/layer_{i}"] = temperature().detach()
         self.log_dict(values, sync_dist=True)
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
 
-    def log_validation(self, values: dict[str, Tensor | float], *used: Metric) -> None:
+    def log_validation(self, values: dict[str, Tensor], *used: Metric) -> None:
         """The head's values and those of the activations as `val/...`; `used` metrics start anew. Raises
         `DivergedError` if training has led to a loss that is not finite."""
         if not self.trainer.testing:
@@ -73,6 +76,6 @@ class TrainingModule(BatchClock, L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.on_validation_epoch_end()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer, schedule = make_optimizer(self.model, self.config.optim, self.config.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -47,7 +47,7 @@ class CarriedState:
             return self.loaded
         own = [_to_cpu(tree_flatten(self.parts[part])[0]) for part in sorted(self.parts)]
         _, world = rank_and_world()
-        everyone = [own]
+        everyone: list[Any] = [own]
         if world > 1:
             everyone = [None] * world
             dist.all_gather_object(everyone, own)

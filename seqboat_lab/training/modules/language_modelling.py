@@ -1,7 +1,7 @@
 """LightningModule of byte-level language modelling."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.config.data import LanguageConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
@@ -24,10 +25,14 @@ class LanguageModelModule(TrainingModule):
 
     monitor = ("val/bpc", "min")
 
+    model: LanguageModel
+
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
+        assert spec.vocab_size is not None  # text has ids
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
-        self.val_bits = BitsByPosition(config.data.tokens_per_sample)
-        self.carried = CarriedState(config.data.batch_size) if config.data.carry_state else None
+        data = cast(LanguageConfig, config.data)
+        self.val_bits = BitsByPosition(data.tokens_per_sample)
+        self.carried = CarriedState(data.batch_size) if data.carry_state else None
         self.bpc_by_position: Tensor | None = None
 
     @staticmethod
