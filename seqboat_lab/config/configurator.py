@@ -85,8 +85,37 @@ class EveryKthConfig:
         at_least(self, "k", 1)
 
 
+@dataclass(frozen=True)
+class CapacityConfig(TemperedSoftmaxConfig):
+    """A dial for the activation rate: active is what exceeds a threshold that follows the evidence's quantile.
+
+    Like Mixture-of-Depths (arXiv 2404.02258) it keeps a budget, but a threshold looks at no later token as top-k does.
+    """
+
+    kind: Literal["capacity"] = "capacity"
+    rate: float = 0.3
+    """Share of the real tokens that is active in the end."""
+    start_rate: float = 1.0
+    """Share while training is young: what attention is good for is learnt best where it is everywhere."""
+    anneal_from: float = 0.2
+    """Share of training after which the rate leaves `start_rate`; later leaves more time to learn with it."""
+    anneal_to: float = 0.5
+    """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to learn with that."""
+    momentum: float = 0.9
+    """How much of the threshold stays with each training batch; more is steadier, less follows faster."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("rate", "start_rate", "anneal_from", "anneal_to", "momentum"):
+            fraction(self, name)
+        low = self.anneal_from
+        require(self.anneal_to >= low, "anneal_to", self.anneal_to, f"at least anneal_from = {low}")
+        require(self.momentum < 1, "momentum", self.momentum, "a number below 1")
+
+
 ConfiguratorConfig = (
     TemperedSoftmaxConfig
+    | CapacityConfig
     | GumbelSoftmaxConfig
     | SigmoidConfig
     | AlwaysConfig
@@ -97,6 +126,7 @@ ConfiguratorConfig = (
 
 CONFIGURATOR_CONFIGS = {
     "tempered_softmax": TemperedSoftmaxConfig,
+    "capacity": CapacityConfig,
     "gumbel_softmax": GumbelSoftmaxConfig,
     "sigmoid": SigmoidConfig,
     "always": AlwaysConfig,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, choose, fraction, positive, require
-from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
+from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig, RecallConfig
 from seqboat_lab.config.model import ModelConfig
 
 SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
@@ -132,8 +132,8 @@ class ExperimentConfig:
             self.optim.warmup_steps,
             f"fewer than trainer.max_steps = {self.trainer.max_steps}",
         )
-        if isinstance(self.data, LanguageConfig):
-            model, why = self.model, "since a language model may see no later byte"
+        if isinstance(self.data, (LanguageConfig, RecallConfig)):
+            model, why = self.model, "since a language model may see no later token"
             require(not model.bidirectional, "model.bidirectional", model.bidirectional, f"false, {why}")
             require("batch" not in model.norm, "model.norm", model.norm, f"a norm of single tokens, {why}")
             require(

@@ -47,6 +47,9 @@ class ModelConfig:
         default_factory=TemperedSoftmaxConfig, metadata={"tag": "kind", "among": CONFIGURATOR_CONFIGS}
     )
     """What decides which tokens are active."""
+    confidence_on: Literal["output", "output_and_value"] = "output"
+    """What a token's confidence scales: its own attention output (the paper), or also its value where others read it,
+    so that the gradient says whether it was useful to them."""
     ffn_hidden: int | None = None
     """Width of a feed-forward block after each layer; null = none, as in the authors' recipes."""
     absolute_position: bool = False

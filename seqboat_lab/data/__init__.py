@@ -6,6 +6,7 @@ from seqboat_lab.data.image import ImageDataModule
 from seqboat_lab.data.language import CorpusDataModule, Enwik8DataModule, Text8DataModule
 from seqboat_lab.data.listops import ListOpsDataModule
 from seqboat_lab.data.pathfinder import PathfinderDataModule
+from seqboat_lab.data.recall import RecallDataModule
 from seqboat_lab.data.retrieval import RetrievalDataModule
 from seqboat_lab.data.speech_commands import SpeechCommandsDataModule
 from seqboat_lab.data.text import TextDataModule
@@ -22,6 +23,7 @@ TASKS: dict[str, type[TaskDataModule]] = {
     "text8": Text8DataModule,
     "corpus": CorpusDataModule,
     "web_text": WebTextDataModule,
+    "recall": RecallDataModule,
 }
 
 __all__ = ["TASKS", "Batch", "DataError", "SequenceDataModule", "TaskDataModule", "TaskSpec"]

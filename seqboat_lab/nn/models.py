@@ -22,6 +22,8 @@ class Activation(NamedTuple):
     """(B, L) bool"""
     confidence: Tensor
     """(B, L)"""
+    evidence: Tensor | None = None
+    """(B, L) log-odds of activation, of inactive tokens too; None where the input decides nothing."""
 
 
 class ModelOutput(NamedTuple):
@@ -155,7 +157,7 @@ class Classifier(nn.Module):
             b, a = features.chunk(2)
             features = torch.cat([a, b, a * b, a - b], dim=-1)
         logits = self.output(F.gelu(self.dropout(self.hidden(features))))
-        return ModelOutput(logits, [Activation(out.active, out.confidence) for out in layers])
+        return ModelOutput(logits, [Activation(out.active, out.confidence, out.evidence) for out in layers])
 
 
 class LanguageModel(nn.Module):
@@ -174,7 +176,7 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor, state: list[LayerState] | None = None) -> ModelOutput:
         """tokens (B, L) -> logits (B, L, vocabulary) of each next token."""
         x, layers = self.encoder(self.dropout(self.scale * self.embedding(tokens)), state=state)
-        activations = [Activation(out.active, out.confidence) for out in layers]
+        activations = [Activation(out.active, out.confidence, out.evidence) for out in layers]
         new_state = None if state is None else [out.state for out in layers]
         return ModelOutput(F.linear(x, self.embedding.weight), activations, new_state)
 

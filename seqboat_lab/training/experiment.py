@@ -30,11 +30,13 @@ from seqboat_lab.training.run_directory import (
     read_checkpoint,
     resumable,
 )
+from seqboat_lab.training.tokens import TokenModule
 
 MODULES = {
     "classifier": ClassificationModule,
     "pair": ClassificationModule,
     "language_model": LanguageModelModule,
+    "tokens": TokenModule,
 }
 """The LightningModule of each kind of head."""
 

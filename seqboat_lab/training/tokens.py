@@ -1,0 +1,74 @@
+"""LightningModule of tasks that ask for an answer at some of the tokens, each from the tokens up to it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.data.base import IGNORED, Batch, TaskSpec
+from seqboat_lab.nn import LanguageModel
+from seqboat_lab.nn.models import ModelOutput
+from seqboat_lab.training.language_modelling import nats
+from seqboat_lab.training.metrics import activation_metric_names
+from seqboat_lab.training.module import TrainingModule
+
+
+class TokenModule(TrainingModule):
+    """Cross-entropy training of a `LanguageModel` whose logits answer at the scored positions alone."""
+
+    monitor = ("val/accuracy", "max")
+
+    def __init__(self, config: ExperimentConfig, spec: TaskSpec):
+        super().__init__(config, LanguageModel(config.model, spec.vocab_size))
+        self.val_answers = Answers()
+
+    @staticmethod
+    def metric_names(config: ExperimentConfig) -> list[str]:
+        """What a validation reports."""
+        activations = activation_metric_names(config.model.activating_layers)
+        return [f"val/{name}" for name in ("accuracy", "loss", *activations)]
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        return self.model(batch.inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        out = self(batch)
+        scored = batch.labels != IGNORED
+        loss = nats(out.logits, batch.labels).sum() / scored.sum()
+        self.tick(batch.inputs.numel())
+        if self.is_log_step():
+            self.refuse_divergence(loss)
+            self.log_train(loss, out.activations, batch.padding_mask)
+            correct = (out.logits.argmax(-1) == batch.labels)[scored].float().mean()
+            self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        out = self(batch)
+        self.val_answers.update(out.logits, batch.labels)
+        self.val_activation.update(out.activations, batch.padding_mask)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_validation(self.val_answers.compute(), self.val_answers)
+
+
+class Answers(Metric):
+    """Accuracy and cross-entropy (nats) over the scored positions, exact for any batches and processes."""
+
+    full_state_update = False
+
+    def __init__(self):
+        super().__init__()
+        for name in ("correct", "nats", "scored"):  # float64 counts exactly
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """logits (B, L, ids), labels (B, L) with `IGNORED`."""
+        self.correct += (logits.argmax(-1) == labels).sum()
+        self.nats += nats(logits, labels).double().sum()
+        self.scored += (labels != IGNORED).sum()
+
+    def compute(self) -> dict[str, Any]:
+        return {"accuracy": (self.correct / self.scored).float(), "loss": (self.nats / self.scored).float()}
