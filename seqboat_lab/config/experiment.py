@@ -45,17 +45,33 @@ class OptimConfig:
     """The warm-up to `lr`: 1 is linear, 2 quadratic, which stays low for longer (the authors' Path-X)."""
     decay_power: float = 1.0
     """The decay to 0 at the last update: 1 is linear, 2 quadratic."""
+    activation_cost: float = 0.0
+    """Price of attention, added to the loss: this times the mean probability of activation of real tokens. More buys
+    fewer active tokens; the paper has no such term (0). A sweep over it draws the front of quality and activation."""
+    activation_cost_per: Literal["token", "flop"] = "token"
+    """Every layer's mean counts alike, or by the share of all layers' attention FLOPs that is its own."""
+    activation_cost_from: float = 0.2
+    """Share of training after which the price begins to rise from 0, in a straight line."""
+    activation_cost_to: float = 0.5
+    """Share of training at which the whole price is asked."""
 
     def __post_init__(self):
         for name in ("lr", "eps", "warmup_power", "decay_power"):
             positive(self, name)
         if self.ssm_lr is not None:
             at_least(self, "ssm_lr", 0)
-        for name in ("weight_decay", "ssm_weight_decay", "clip_norm", "warmup_steps", "warmup_init_lr"):
+        for name in ("weight_decay", "ssm_weight_decay", "clip_norm", "warmup_steps", "warmup_init_lr", "activation_cost"):
             at_least(self, name, 0)
         for name in ("beta1", "beta2"):
             fraction(self, name)
             require(getattr(self, name) < 1, name, getattr(self, name), "a number below 1")
+        for name in ("activation_cost_from", "activation_cost_to"):
+            fraction(self, name)
+        low = self.activation_cost_from
+        require(
+            self.activation_cost_to >= low, "activation_cost_to", self.activation_cost_to,
+            f"at least activation_cost_from = {low}",
+        )  # fmt: skip
         require(
             not (self.decay_everything and self.ssm_weight_decay), "ssm_weight_decay", self.ssm_weight_decay,
             "0 with decay_everything, which decays time scales by weight_decay like all else",

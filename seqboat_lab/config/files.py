@@ -64,7 +64,8 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
     An override that chooses another component (`model.ssm.kernel=s4d`) drops those of its fields in `base`
     that only the old one had; fields that the overrides set themselves stay, for `build` to judge.
     """
-    layered = OmegaConf.create(dict(base))
+    base = _text_keys(base)
+    layered = OmegaConf.create(base)
     if isinstance(overrides, Mapping):
         pairs = list(overrides.items())
     else:
@@ -76,6 +77,7 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
     try:
         for key, value in pairs:
             parsed = OmegaConf.create(f"value: {value}").value if isinstance(value, str) else value
+            parsed = _text_keys(OmegaConf.to_container(parsed) if OmegaConf.is_dict(parsed) else parsed)
             overridden |= _keys(key, parsed)
             OmegaConf.update(layered, key, parsed, force_add=True)
         merged = OmegaConf.to_container(layered, resolve=True)
@@ -83,6 +85,13 @@ def merge(base: Mapping[str, Any], overrides: Sequence[str] | Mapping[str, Any],
         raise ConfigError("overrides", _one_line(error)) from None
     _drop_what_was_replaced(schema, base, merged, overridden)
     return merged
+
+
+def _text_keys(value: Any) -> Any:
+    """The same mappings with every key as text: `by_layer: {0: ...}` and the override `by_layer.0` are one key."""
+    if isinstance(value, Mapping):
+        return {str(key): _text_keys(inner) for key, inner in value.items()}
+    return value
 
 
 def _keys(key: str, value: Any) -> set[str]:
@@ -120,13 +129,15 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         full = f"{path}.{key}" if path else str(key)
         choose(full, key, fields, f"field of {cls.__name__}")
         spec = fields[key]
-        if "among" in spec.metadata:
+        if "among" in spec.metadata and value is None and spec.metadata.get("optional"):
+            kwargs[key] = None
+        elif "among" in spec.metadata:
             chosen = _choose_class(full, spec, value, values)
             kwargs[key] = build(chosen, value, full)
         else:
             kwargs[key] = _convert(full, value, _hints(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
-        if key not in kwargs and "among" in spec.metadata:
+        if key not in kwargs and "among" in spec.metadata and not spec.metadata.get("optional"):
             kwargs[key] = build(_choose_class(key, spec, {}, values), {}, key)
     try:
         return cls(**kwargs)
@@ -150,6 +161,11 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         hint = _choose_class(head, fields[head], below, values)
     if not rest:
         return hint
+    if get_origin(hint) is dict and "." in rest:  # the next part is one of its names
+        name, _, rest = rest.partition(".")
+        hint = get_args(hint)[1]
+        below = next((inner for each, inner in below.items() if str(each) == name), None) or {}
+        head = f"{head}.{name}"
     if not dataclasses.is_dataclass(hint):
         raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
     try:
@@ -179,10 +195,10 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     if origin is Literal:
         return choose(key, value, get_args(hint))
     if origin is dict:
-        inner = get_args(hint)[1]
+        named, inner = get_args(hint)
         require(isinstance(value, Mapping), key, value, "a mapping of names to values")
         make = build if dataclasses.is_dataclass(inner) else lambda of, v, at: _convert(at, v, of)
-        return {str(name): make(inner, v, f"{key}.{name}") for name, v in value.items()}
+        return {_name(key, name, named): make(inner, v, f"{key}.{name}") for name, v in value.items()}
     if hint is list:
         require(isinstance(value, Sequence) and not isinstance(value, str), key, value, "a list")
         return list(value)
@@ -205,6 +221,14 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         return str(value)
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     raise ConfigError(key, f"{value!r} is not possible here; expected {names[hint]}")
+
+
+def _name(key: str, name: Any, kind: type) -> Any:
+    if kind is not int:
+        return str(name)
+    if not str(name).isdigit():
+        raise ConfigError(f"{key}.{name}", f"{name!r} is not possible here; expected a whole number from 0")
+    return int(name)
 
 
 @cache

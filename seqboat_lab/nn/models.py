@@ -42,7 +42,7 @@ class SeqBoat(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(SeqBoatLayer(config, i) for i in range(config.layers))
+        self.layers = nn.ModuleList(SeqBoatLayer(config.layer(i), i) for i in range(config.layers))
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
         self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None

@@ -10,6 +10,7 @@ from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.base import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.models import ModelOutput
+from seqboat_lab.training.activation_cost import mean_over_ranks
 from seqboat_lab.training.language_modelling import nats
 from seqboat_lab.training.metrics import activation_metric_names
 from seqboat_lab.training.module import TrainingModule
@@ -36,14 +37,15 @@ class TokenModule(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         out = self(batch)
         scored = batch.labels != IGNORED
-        loss = nats(out.logits, batch.labels).sum() / scored.sum()
+        loss = nats(out.logits, batch.labels).sum() / mean_over_ranks(scored.sum())
+        total = self.with_activation_cost(loss, out.activations, batch.padding_mask)
         self.tick(batch.inputs.numel())
         if self.is_log_step():
             self.refuse_divergence(loss)
             self.log_train(loss, out.activations, batch.padding_mask)
             correct = (out.logits.argmax(-1) == batch.labels)[scored].float().mean()
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
-        return loss
+        return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)
