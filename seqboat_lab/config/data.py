@@ -335,9 +335,7 @@ class RecallConfig(DataConfig):
         require(room >= self.pairs, "pairs", self.pairs, expected)
         behind = self.length - self.context_length
         expected = f"at least {self.context_length + self.questions}, for {self.questions} questions behind a context "
-        require(
-            behind >= self.questions, "length", self.length, f"{expected}of {self.context_length} tokens"
-        )
+        require(behind >= self.questions, "length", self.length, f"{expected}of {self.context_length} tokens")
 
 
 DATA_CONFIGS: dict[str, type[DataConfig]] = {

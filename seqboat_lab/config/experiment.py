@@ -60,7 +60,14 @@ class OptimConfig:
             positive(self, name)
         if self.ssm_lr is not None:
             at_least(self, "ssm_lr", 0)
-        for name in ("weight_decay", "ssm_weight_decay", "clip_norm", "warmup_steps", "warmup_init_lr", "activation_cost"):
+        for name in (
+            "weight_decay",
+            "ssm_weight_decay",
+            "clip_norm",
+            "warmup_steps",
+            "warmup_init_lr",
+            "activation_cost",
+        ):
             at_least(self, name, 0)
         for name in ("beta1", "beta2"):
             fraction(self, name)

@@ -119,9 +119,7 @@ class WorkingMemoryAttention(nn.Module):
         positions = torch.zeros(batch, self.w, dtype=torch.long, device=self.gamma.device)
         return Memory(new(batch, self.w, self.z), new(batch, self.w, self.h), positions, positions.new_zeros(batch))
 
-    def step(
-        self, m: Tensor, row: Tensor, position: int, confidence: Tensor, memory: Memory
-    ) -> tuple[Tensor, Memory]:
+    def step(self, m: Tensor, row: Tensor, position: int, confidence: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One token of each of the rows `row` (n,): m (n, d) -> (n, d). Cost O(w), whatever came before.
 
         Without gradients the memory is updated in place: the one passed in must not be used again.

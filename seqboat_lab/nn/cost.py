@@ -35,17 +35,16 @@ def cost_per_token(
         activation_rates: one per layer, from 0 to 1.
         vocabulary: logits of a language model; 0 = it is none.
     """
-    d = config.d_model
-    ssm = KERNELS[config.ssm.kernel].flops(config.ssm, d, config.bidirectional, length)
-    layers = len(activation_rates)
-    parts = {
-        "ssm": layers * (ssm.matmul + ssm.other),
-        "router": layers * 2 * d * CONFIGURATORS[config.configurator.kind].logits,
-        "skip": layers * 2 * d * d,
-        "gau": sum(activation_rates) * attention_flops(config),
-        "ffn": layers * 4 * d * (config.ffn_hidden or 0),
-        "head": 2 * d * vocabulary,
-    }
+    d, parts = config.d_model, dict.fromkeys(PARTS, 0.0)
+    parts["head"] = 2 * d * vocabulary
+    for i, rate in enumerate(activation_rates):
+        layer = config.layer(i)
+        ssm = KERNELS[layer.ssm.kernel].flops(layer.ssm, d, config.bidirectional, length)
+        parts["ssm"] += ssm.matmul + ssm.other
+        parts["router"] += 2 * d * CONFIGURATORS[layer.configurator.kind].logits
+        parts["skip"] += 2 * d * d
+        parts["gau"] += rate * attention_flops(layer)
+        parts["ffn"] += 4 * d * (config.ffn_hidden or 0)
     return {**parts, "total": sum(parts.values())}
 
 

@@ -94,7 +94,9 @@ class TextPictures(Callback):
             logger.experiment.add_image("activated text", text_raster(text, weights), step, dataformats="HWC")
             logger.experiment.add_figure("bits per byte by position", figure, step)
             for i, activation in enumerate(out.activations):
-                span, _ = attention_span(activation.active, module.config.model.memory_size, bidirectional=False)
+                span, _ = attention_span(
+                    activation.active, module.config.model.layer(i).memory_size, bidirectional=False
+                )
                 if len(span := span[span > 0]):
                     logger.experiment.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
         plt.close(figure)
