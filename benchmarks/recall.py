@@ -89,7 +89,7 @@ def train(config: ExperimentConfig) -> dict:
 
 @torch.no_grad()
 def measure(model: LanguageModel, config: ExperimentConfig, sequences: int) -> dict:
-    """Accuracy over the scored positions of the first validation sequences; each layer's rate, also by class of token."""
+    """Accuracy at the scored positions of the first validation sequences; each layer's rate, also by class of token."""
     model.eval()
     right = scored = 0
     classes = torch.zeros(len(CLASSES))

@@ -98,11 +98,14 @@ class CapacityConfig(TemperedSoftmaxConfig):
     start_rate: float = 1.0
     """Share while training is young: what attention is good for is learnt best where it is everywhere."""
     anneal_from: float = 0.2
-    """Share of training after which the rate leaves `start_rate`; later leaves more time to learn with it."""
+    """Share of training after which the rate leaves `start_rate`; later leaves more time to learn so."""
     anneal_to: float = 0.5
     """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to learn with that."""
-    momentum: float = 0.9
+    momentum: float = 0.8
     """How much of the threshold stays with each training batch; more is steadier, less follows faster."""
+    centred: bool = False
+    """Measure the evidence from its own (1 - rate)-quantile, so that a token at the edge has confidence 1/2 and the
+    router keeps its gradient; false: as it is, where all confidences may saturate before the rate begins to fall."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -77,8 +77,8 @@ class ModelConfig:
     """What a token's confidence scales: its own attention output (the paper), or also its value where others read it,
     so that the gradient says whether it was useful to them."""
     by_layer: dict[int, LayerConfig] = field(default_factory=dict)
-    """Layers that differ, by their number from 0: `{0: {configurator: {kind: never}}, 3: {memory_size: 8}}`. So a search
-    can ask which layers need attention (`model.by_layer.0.memory_size`)."""
+    """Layers that differ, by their number from 0, `{0: {configurator: {kind: never}}, 3: {memory_size: 8}}`: so a
+    search can ask which layers need attention (`model.by_layer.0.memory_size`)."""
     ffn_hidden: int | None = None
     """Width of a feed-forward block after each layer; null = none, as in the authors' recipes."""
     absolute_position: bool = False

@@ -28,7 +28,8 @@ def rows(config: RecallConfig, count: int = 40) -> list[tuple[list[str], list[st
     names = vocabulary(config)
     drawn = draw_chunk(config, "train", 2)
     assert drawn.inputs.shape == drawn.answers.shape == (CHUNK, config.length)
-    return [([names[i] for i in x], [names[i] for i in y]) for x, y in zip(*(part[:count] for part in drawn))]
+    pairs = zip(drawn.inputs[:count], drawn.answers[:count], strict=True)
+    return [([names[i] for i in x], [names[i] for i in y]) for x, y in pairs]
 
 
 def look_up(words: list[str], variant: str) -> list[str]:
