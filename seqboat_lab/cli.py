@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+    sub.add_argument("--rates", help="instead at each of these activation rates: 0.05,0.1,0.5,1")
 
     sub = command("generate", _generate, "let a language model write on, byte by byte")
     sub.add_argument("run_dir", type=Path, help="the run's directory")
@@ -148,6 +149,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.analysis.metrics_table import print_metrics
     from seqboat_lab.training.evaluation import evaluate
 
+    if options.rates is not None:
+        from seqboat_lab.analysis.metrics_table import print_curve
+        from seqboat_lab.training.rate_curve import parse_rates, rate_curve
+
+        points = rate_curve(
+            options.run_dir, parse_rates(options.rates), options.split, options.checkpoint, options.overrides
+        )
+        print_curve(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", points)
+        return
     values = evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides)
     if values:  # of several processes, the first one tells
         print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)

@@ -100,7 +100,7 @@ class CapacityConfig(TemperedSoftmaxConfig):
     anneal_from: float = 0.2
     """Share of training after which the rate leaves `start_rate`; later leaves more time to learn so."""
     anneal_to: float = 0.5
-    """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to learn with that."""
+    """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to adapt."""
     momentum: float = 0.8
     """How much of the threshold stays with each training batch; more is steadier, less follows faster."""
     centred: bool = False
