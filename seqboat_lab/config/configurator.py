@@ -101,7 +101,10 @@ class CapacityConfig(TemperedSoftmaxConfig):
     """Share of training after which the rate leaves `start_rate`; later leaves more time to learn so."""
     anneal_to: float = 0.5
     """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to adapt."""
-    momentum: float = 0.8
+    start_confidence: float = 0.5
+    """Confidence of tokens that the router has no opinion of, as all at first. Near 1, attention is learnt as fast as
+    with `always`; at 1/2, as in the paper, it is at first as weak as that."""
+    momentum: float = 0.5
     """How much of the threshold stays with each training batch; more is steadier, less follows faster."""
     centred: bool = False
     """Measure the evidence from its own (1 - rate)-quantile, so that a token at the edge has confidence 1/2 and the
@@ -114,6 +117,8 @@ class CapacityConfig(TemperedSoftmaxConfig):
         low = self.anneal_from
         require(self.anneal_to >= low, "anneal_to", self.anneal_to, f"at least anneal_from = {low}")
         require(self.momentum < 1, "momentum", self.momentum, "a number below 1")
+        start = self.start_confidence
+        require(0 < start < 1, "start_confidence", start, "a number between 0 and 1")
 
 
 ConfiguratorConfig = (

@@ -73,6 +73,7 @@ class Capacity(TemperedSoftmax):
     def __init__(self, config: CapacityConfig, d_model: int, layer: int = 0):
         super().__init__(config, d_model, layer)
         self.config = config
+        self.offset = math.log(config.start_confidence / (1 - config.start_confidence))
         self.planned_batches: int | None = None
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.register_buffer("threshold", torch.tensor(-math.inf))  # the first batch is active as a whole
@@ -80,7 +81,7 @@ class Capacity(TemperedSoftmax):
 
     def forward(self, u: Tensor, position: Tensor | int) -> Decision:
         """u (..., 2) router logits, 0 = skip, 1 = activate."""
-        evidence = difference(u) * torch.exp(-self.log_temperature)
+        evidence = difference(u) * torch.exp(-self.log_temperature) + self.offset
         active = evidence.detach() > self.threshold
         if self.config.centred:
             evidence = evidence - self.centre

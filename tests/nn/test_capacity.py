@@ -77,10 +77,16 @@ def test_the_rate_is_met_within_two_points_while_the_evidence_drifts():
     one = capacity(400, rate=0.3)
     seen = []
     for i in range(400):
-        evidence = torch.randn(8, 64) * (1 + i / 400) + i / 200
+        evidence = torch.randn(8, 64) * (1 + i / 400) + i / 50
         seen.append((evidence > one.threshold).float().mean())
         one.track(evidence, None)
     assert abs(torch.stack(seen[-100:]).mean() - 0.3) < 0.02
+
+
+def test_a_router_without_opinion_has_the_start_confidence():
+    for start in (0.5, 0.9):
+        decision = capacity(start_confidence=start)(torch.zeros(1, 3, 2), 0)
+        torch.testing.assert_close(decision.confidence, torch.full((1, 3), start))
 
 
 def test_evaluation_and_steps_leave_the_threshold_alone():
