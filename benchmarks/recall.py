@@ -28,7 +28,7 @@ EXPERIMENT = "recall/noisy_mqar_tiny"
 RESULTS = Path("runs/recall/results.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
 PRICES = (0.01, 0.02, 0.03, 0.04, 0.06)
-CREDIT = "model.confidence_on=output_and_value"
+CREDIT, NO_CREDIT = "model.confidence_on=output_and_value", "model.confidence_on=output"
 
 
 def arms() -> dict[str, list[str]]:
@@ -36,14 +36,14 @@ def arms() -> dict[str, list[str]]:
     cells = {"never": ["model.configurator.kind=never"], "always": ["model.configurator.kind=always"]}
     for rate in RATES:
         capacity = f"model.configurator.rate={rate}"
-        cells[f"capacity {rate:g}"] = [capacity]
+        cells[f"capacity {rate:g}"] = [capacity, NO_CREDIT]
         cells[f"capacity+credit {rate:g}"] = [capacity, CREDIT]
         if rate < 1:
             cells[f"random {rate:g}"] = [f"model.configurator={{kind: random, rate: {rate}, seed: SEED}}"]
             cells[f"every_kth {rate:g}"] = [f"model.configurator={{kind: every_kth, k: {round(1 / rate)}}}"]
     for cost in PRICES:
         paying = ["model.configurator={kind: tempered_softmax}", f"optim.activation_cost={cost}"]
-        cells[f"cost {cost:g}"] = paying
+        cells[f"cost {cost:g}"] = [*paying, NO_CREDIT]
         cells[f"cost+credit {cost:g}"] = [*paying, CREDIT]
     return cells
 
@@ -122,13 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change in every run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--arms", nargs="*", help="which cells of the table, by the start of their name")
+    parser.add_argument("--arms", nargs="*", metavar="NAME", help="which cells of the table: " + ", ".join(arms()))
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cells = arms()
     if options.arms is not None:
-        cells = {name: own for name, own in cells.items() if name.startswith(tuple(options.arms))}
+        cells = {name: cells[name] for name in options.arms}
     for seed in range(options.first_seed, options.seeds + 1):
         for name, own in cells.items():
             key = {"arm": name, "seed": seed, "overrides": list(options.overrides)}

@@ -180,12 +180,12 @@ def test_any_length_has_its_own_data_and_is_read_by_the_same_vocabulary(tmp_path
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"noise": 0.9}, r"data.noise: 0.9 .* at most 0.823, which leaves room for one question"),
+        ({"noise": 0.9}, r"data.noise: 0.9 .* at most 0.859, which leaves room for one question"),
         ({"noise": 1.5}, r"data.noise: 1.5 .* from 0 to 1"),
         ({"variant": "induction"}, r"data.noise: 0.75 .* null, since induction asks for each once"),
-        ({"keys": 4}, r"data.keys: 4 .* at least pairs = 8"),
-        ({"context": 0.1}, r"data.pairs: 8 .* at most 5, which fit into a context of 10 tokens"),
-        ({"context": 0.95}, r"data.length: 96 .* at least 99, for 8 questions behind a context of 91 tokens"),
+        ({"keys": 3}, r"data.keys: 3 .* at least pairs = 4"),
+        ({"context": 0.1}, r"data.pairs: 4 .* at most 3, which fit into a context of 6 tokens"),
+        ({"context": 0.95}, r"data.length: 64 .* at least 69, for 8 questions behind a context of 61 tokens"),
         ({"variant": "mqr"}, r"data.variant: unknown value 'mqr' \(did you mean 'mqar'\?\)"),
         ({"gap_power": 0}, r"data.gap_power: 0.0 .* above 0"),
     ],

@@ -15,7 +15,7 @@ from tests.training.test_ddp import run_with_two_processes
 from tests.training.test_experiment import StopAt, assert_same_weights, weights
 
 TINY = [
-    "data.length=40", "data.pairs=4", "data.noise=0.6", "data.train_size=256", "data.val_size=77", "data.test_size=20",
+    "data.length=40", "data.pairs=4", "data.noise=0.6", "optim.lr=3e-3", "data.train_size=256", "data.val_size=77", "data.test_size=20",
     "data.batch_size=8", "model.d_model=16", "model.d_hidden=16", "model.d_attention=8", "model.memory_size=8",
     "model.ssm.state_size=4", "optim.warmup_steps=2", "trainer.max_steps=20", "trainer.val_every=10",
     "trainer.log_every=5", "trainer.threads=1", "trainer.progress=false",

@@ -1,0 +1,99 @@
+"""docs/results_recall.md from the runs that `benchmarks.recall` left.
+
+.venv/bin/python -m benchmarks.recall_report
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from scipy.stats import t as student
+
+from benchmarks.measure import machine
+from benchmarks.recall import CREDIT, EXPERIMENT, RATES, arms, finished
+from seqboat_lab.config import load_experiment
+from seqboat_lab.training.results import code_version
+
+PAGE = Path("docs/results_recall.md")
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval (Student's t) over seeds, in percent."""
+    mean, n = statistics.mean(values), len(values)
+    if n == 1:
+        return f"{100 * mean:.1f} (1 seed)"
+    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    return f"{100 * mean:.1f} ± {100 * half:.1f} ({n} seeds)"
+
+
+def by_arm(rows: Sequence[dict]) -> dict[str, list[dict]]:
+    """Runs of the table's cells, with no field changed."""
+    found = defaultdict(list)
+    for row in rows:
+        if not row["overrides"]:
+            found[row["arm"]].append(row)
+    return {name: sorted(found[name], key=lambda row: row["seed"]) for name in arms() if name in found}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
+
+
+def accuracies(found: dict[str, list[dict]]) -> str:
+    rows = []
+    for name, runs in found.items():
+        right, rate = ([run[key] for run in runs] for key in ("accuracy", "rate"))
+        layers = " / ".join(
+            f"{100 * statistics.mean(layer):.0f}" for layer in zip(*(r["rates"] for r in runs), strict=True)
+        )
+        each = ", ".join(f"{100 * value:.0f}" for value in right)
+        rows.append((name, interval(right), each, f"{100 * statistics.mean(rate):.1f}", layers))
+    return table(("decisions, rate or price", "accuracy, %", "of each seed", "active, %", "of each layer"), rows)
+
+
+def classes(found: dict[str, list[dict]]) -> str:
+    rows = []
+    for name, runs in found.items():
+        if name.startswith(("capacity", "cost")) and runs[0]["rate"] < 1:
+            for layer in range(len(runs[0]["rates"])):
+                shares = [run["by_class"][layer] for run in runs]
+                cells = (f"{100 * statistics.mean(s[kind] for s in shares):.0f}" for kind in shares[0])
+                rows.append((name, str(layer), *cells))
+    kinds = next(iter(found.values()))[0]["by_class"][0]
+    return table(("decisions", "layer", *(f"{kind}, %" for kind in kinds)), rows)
+
+
+def main() -> None:
+    found = by_arm(finished())
+    config = load_experiment(EXPERIMENT)
+    d, c = config.data, config.model.configurator
+    seconds = sum(run["cpu_seconds"] for runs in found.values() for run in runs)
+    runs = sum(map(len, found.values()))
+    text = f"""# Where attention matters: noisy recall
+
+`python -m benchmarks.recall --seeds 5`, then `python -m benchmarks.recall_report`: `configs/{EXPERIMENT}.yaml`,
+CPU-sized and ours. {d.pairs} key-value pairs lie among noise in the first half of {d.length} tokens, {d.questions}
+questions in the second; {d.noise:.0%} of the tokens are noise. A guess among the values of the sequence is
+right {1 / d.pairs:.0%} of the time. {config.trainer.max_steps:,} updates of {d.batch_size} sequences, none seen twice; accuracy at the
+scored positions of 1,000 sequences that no run was trained on, after the last update.
+
+`capacity`: the rate falls from 100 % to the one asked for ({", ".join(f"{rate:g}" for rate in RATES)}) between
+{c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}. `credit`:
+`{CREDIT}`. `cost`: tempered softmax as published plus price x mean probability of activation, the
+price rising in the same part of training. ± is the half width of a 95 % interval (Student's t over seeds).
+
+{accuracies(found)}
+Share of each class of token that is active, mean over seeds (a question is a key asked for again):
+
+{classes(found)}
+{runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
+"""
+    PAGE.write_text(text)
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
