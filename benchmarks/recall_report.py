@@ -76,9 +76,9 @@ def main() -> None:
 
 `python -m benchmarks.recall --seeds 5`, then `python -m benchmarks.recall_report`: `configs/{EXPERIMENT}.yaml`,
 CPU-sized and ours. {d.pairs} key-value pairs lie among noise in the first half of {d.length} tokens, {d.questions}
-questions in the second; {d.noise:.0%} of the tokens are noise. A guess among the values of the sequence is
-right {1 / d.pairs:.0%} of the time. {config.trainer.max_steps:,} updates of {d.batch_size} sequences, none seen twice; accuracy at the
-scored positions of 1,000 sequences that no run was trained on, after the last update.
+questions in the second; {d.noise:.0%} of the tokens are noise. A guess among the values of the sequence is right
+{1 / d.pairs:.0%} of the time. {config.trainer.max_steps:,} updates of {d.batch_size} sequences, none seen twice;
+accuracy at the scored positions of 1,000 sequences that no run was trained on, after the last update.
 
 `capacity`: the rate falls from 100 % to the one asked for ({", ".join(f"{rate:g}" for rate in RATES)}) between
 {c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}. `credit`:
