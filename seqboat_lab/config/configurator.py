@@ -105,7 +105,8 @@ class CapacityConfig(TemperedSoftmaxConfig):
     """Confidence of tokens that the router has no opinion of, as all at first. Near 1, attention is learnt as fast as
     with `always`; at 1/2, as in the paper, it is at first as weak as that."""
     momentum: float = 0.5
-    """How much of the threshold stays with each training batch; more is steadier, less follows faster."""
+    """How much of the threshold stays with each training batch; more is steadier, less follows faster. In the last tenth
+    of training it grows, so that small batches end with the rate too."""
     centred: bool = False
     """Measure the evidence from its own (1 - rate)-quantile, so that a token at the edge has confidence 1/2 and the
     router keeps its gradient; false: as it is, where all confidences may saturate before the rate begins to fall."""

@@ -96,6 +96,13 @@ class Capacity(TemperedSoftmax):
         done = ((progress - c.anneal_from) / max(c.anneal_to - c.anneal_from, 1e-9)).clamp(0, 1)
         return c.start_rate + done * (c.rate - c.start_rate)
 
+    def momentum(self) -> Tensor:
+        """What the threshold keeps of itself: more and more in the last tenth of a planned training, when weights hardly
+        move any more and a mean over many batches is nearer to the rate asked for than the last few of them."""
+        late = 0.0 if self.planned_batches is None else (self.batches - 0.9 * self.planned_batches).clamp(min=0)
+        window = 1 / (1 - self.config.momentum) + torch.zeros_like(self.threshold) + late / 2
+        return 1 - 1 / window
+
     @torch.no_grad()
     def track(self, evidence: Tensor, padding_mask: Tensor | None) -> None:
         """Move the threshold by one training batch: evidence (B, L), padding_mask (B, L) True = padding."""
@@ -106,8 +113,9 @@ class Capacity(TemperedSoftmax):
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(seen)
             seen = seen / dist.get_world_size()
+        kept = self.momentum()
         for buffer, now in zip((self.threshold, self.centre), seen, strict=True):
-            followed = torch.lerp(now, buffer, self.config.momentum)
+            followed = torch.lerp(now, buffer, kept)
             buffer.copy_(torch.where((buffer + now).isfinite(), followed, now))
         self.batches += 1
 

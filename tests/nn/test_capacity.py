@@ -151,3 +151,18 @@ def test_centred_evidence_is_measured_from_its_own_quantile_and_decides_the_same
     share = (decisions[1].confidence > 0.5).float().mean()
     assert abs(share - 0.3) < 0.05
     torch.testing.assert_close(centred.centre, centred.threshold, rtol=1e-3, atol=0)
+
+
+def test_the_threshold_steadies_in_the_last_tenth_of_training():
+    """Batches of 60 tokens have quantiles far apart; what is left at the end is a mean over many of them."""
+    torch.manual_seed(0)
+    errors = {}
+    for batches in (None, 1000):
+        rates = []
+        for _ in range(20):
+            one = capacity(batches, rate=0.3)
+            for _ in range(1000 if batches else 100):
+                one.track(torch.randn(1, 60), None)
+            rates.append(0.5 - 0.5 * torch.erf(one.threshold / 2**0.5))  # the normal distribution's share above
+        errors[batches] = (torch.stack(rates) - 0.3).square().mean().sqrt()
+    assert errors[1000] < 0.01 < 0.02 < errors[None]
