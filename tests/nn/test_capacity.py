@@ -165,4 +165,4 @@ def test_the_threshold_steadies_in_the_last_tenth_of_training():
                 one.track(torch.randn(1, 60), None)
             rates.append(0.5 - 0.5 * torch.erf(one.threshold / 2**0.5))  # the normal distribution's share above
         errors[batches] = (torch.stack(rates) - 0.3).square().mean().sqrt()
-    assert errors[1000] < 0.01 < 0.02 < errors[None]
+    assert errors[1000] < 0.015 < 0.02 < errors[None]
