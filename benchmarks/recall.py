@@ -27,7 +27,7 @@ from seqboat_lab.training.optim import make_optimizer
 EXPERIMENT = "recall/noisy_mqar_tiny"
 RESULTS = Path("runs/recall/results.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
-PRICES = (0.01, 0.02, 0.03, 0.04, 0.06)
+PRICES = (0.03, 0.1, 0.2, 0.4)
 CREDIT, NO_CREDIT = "model.confidence_on=output_and_value", "model.confidence_on=output"
 
 
@@ -38,6 +38,9 @@ def arms() -> dict[str, list[str]]:
         capacity = f"model.configurator.rate={rate}"
         cells[f"capacity {rate:g}"] = [capacity, NO_CREDIT]
         cells[f"capacity+credit {rate:g}"] = [capacity, CREDIT]
+        if rate == 0.3:
+            cells["capacity+credit 0.3, no price"] = [capacity, CREDIT, "optim.activation_cost=0"]
+            cells["capacity 0.3, no price"] = [capacity, NO_CREDIT, "optim.activation_cost=0"]
         if rate < 1:
             cells[f"random {rate:g}"] = [f"model.configurator={{kind: random, rate: {rate}, seed: SEED}}"]
             cells[f"every_kth {rate:g}"] = [f"model.configurator={{kind: every_kth, k: {round(1 / rate)}}}"]
@@ -74,8 +77,9 @@ def train(config: ExperimentConfig) -> dict:
         out = model(inputs)
         loss = F.cross_entropy(out.logits[asked], answers[asked])
         cost = price(config.optim, step / steps)
-        if cost:
-            loss = loss + cost * probability_of_activation(out.activations, None, weights)
+        probability = probability_of_activation(out.activations, None, weights) if cost else None
+        if probability is not None:
+            loss = loss + cost * probability
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)

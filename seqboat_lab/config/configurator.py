@@ -97,19 +97,16 @@ class CapacityConfig(TemperedSoftmaxConfig):
     """Share of the real tokens that is active in the end."""
     start_rate: float = 1.0
     """Share while training is young: what attention is good for is learnt best where it is everywhere."""
-    anneal_from: float = 0.2
+    anneal_from: float = 0.4
     """Share of training after which the rate leaves `start_rate`; later leaves more time to learn so."""
-    anneal_to: float = 0.5
+    anneal_to: float = 0.8
     """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to adapt."""
-    start_confidence: float = 0.5
+    start_confidence: float = 0.9
     """Confidence of tokens that the router has no opinion of, as all at first. Near 1, attention is learnt as fast as
     with `always`; at 1/2, as in the paper, it is at first as weak as that."""
     momentum: float = 0.5
-    """How much of the threshold stays with each training batch; more is steadier, less follows faster. In the last tenth
-    of training it grows, so that small batches end with the rate too."""
-    centred: bool = False
-    """Measure the evidence from its own (1 - rate)-quantile, so that a token at the edge has confidence 1/2 and the
-    router keeps its gradient; false: as it is, where all confidences may saturate before the rate begins to fall."""
+    """How much of the threshold stays with each training batch; more is steadier, less follows faster. In the last
+    tenth of training it grows, so that small batches end with the rate too."""
 
     def __post_init__(self):
         super().__post_init__()

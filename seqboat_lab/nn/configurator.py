@@ -77,15 +77,11 @@ class Capacity(TemperedSoftmax):
         self.planned_batches: int | None = None
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.register_buffer("threshold", torch.tensor(-math.inf))  # the first batch is active as a whole
-        self.register_buffer("centre", torch.zeros(()))
 
     def forward(self, u: Tensor, position: Tensor | int) -> Decision:
         """u (..., 2) router logits, 0 = skip, 1 = activate."""
         evidence = difference(u) * torch.exp(-self.log_temperature) + self.offset
-        active = evidence.detach() > self.threshold
-        if self.config.centred:
-            evidence = evidence - self.centre
-        return Decision(active, torch.sigmoid(evidence), evidence)
+        return Decision(evidence.detach() > self.threshold, torch.sigmoid(evidence), evidence)
 
     def rate(self) -> Tensor:
         """The share of active tokens that the next training batch asks for, a scalar."""
@@ -97,8 +93,8 @@ class Capacity(TemperedSoftmax):
         return c.start_rate + done * (c.rate - c.start_rate)
 
     def momentum(self) -> Tensor:
-        """What the threshold keeps of itself: more and more in the last tenth of a planned training, when weights hardly
-        move any more and a mean over many batches is nearer to the rate asked for than the last few of them."""
+        """What the threshold keeps of itself: more and more in the last tenth of a planned training, when weights
+        hardly move any more and a mean over many batches is nearer to the rate asked for than the last few of them."""
         late = 0.0 if self.planned_batches is None else (self.batches - 0.9 * self.planned_batches).clamp(min=0)
         window = 1 / (1 - self.config.momentum) + torch.zeros_like(self.threshold) + late / 2
         return 1 - 1 / window
@@ -106,30 +102,25 @@ class Capacity(TemperedSoftmax):
     @torch.no_grad()
     def track(self, evidence: Tensor, padding_mask: Tensor | None) -> None:
         """Move the threshold by one training batch: evidence (B, L), padding_mask (B, L) True = padding."""
-        if self.config.centred:
-            evidence = evidence + self.centre
-        rates = torch.stack([self.rate(), torch.full_like(self.threshold, self.config.rate)])
-        seen = quantiles_above(evidence.detach(), rates, padding_mask)
+        seen = quantile_above(evidence.detach(), self.rate(), padding_mask)
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(seen)
             seen = seen / dist.get_world_size()
-        kept = self.momentum()
-        for buffer, now in zip((self.threshold, self.centre), seen, strict=True):
-            followed = torch.lerp(now, buffer, kept)
-            buffer.copy_(torch.where((buffer + now).isfinite(), followed, now))
+        followed = torch.lerp(seen, self.threshold, self.momentum())
+        self.threshold.copy_(torch.where((self.threshold + seen).isfinite(), followed, seen))
         self.batches += 1
 
 
-def quantiles_above(x: Tensor, shares: Tensor, left_out: Tensor | None = None) -> Tensor:
-    """The values that the given shares (n,) of x's numbers exceed (-inf: all of them), without a wait for the device.
+def quantile_above(x: Tensor, share: Tensor, left_out: Tensor | None = None) -> Tensor:
+    """The value that the given share of x's numbers exceeds (-inf: all of them), without a wait for the device.
 
     left_out: like x, True = not counted.
     """
     values = x.flatten() if left_out is None else x.masked_fill(left_out, math.inf).flatten()
     count = values.new_full((), values.numel()) if left_out is None else (~left_out).sum().to(values.dtype)
-    below = torch.round((1 - shares) * count).long()  # so many stay inactive
+    below = torch.round((1 - share) * count).long()  # so many stay inactive
     ordered = torch.cat([values.new_full((1,), -math.inf), values.sort().values])
-    return ordered[below.clamp(max=len(values))]
+    return ordered.take(below.clamp(max=len(values)))  # an index in brackets would be waited for
 
 
 def plan_training(model: nn.Module, batches: int) -> None:

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.data.base import Batch, Split, TaskDataModule
-from seqboat_lab.nn.configurator import Decision, quantiles_above
+from seqboat_lab.nn.configurator import Decision, quantile_above
 from seqboat_lab.training.evaluation import evaluate_blocks, load_run, root_device
 from seqboat_lab.training.experiment import quiet
 from seqboat_lab.training.module import TrainingModule
@@ -96,7 +96,7 @@ def set_rate(
             module(batch)
             evidence.append(seen.pop()[real(batch)].cpu())
         hook.remove()
-        configurator.threshold.copy_(quantiles_above(torch.cat(evidence), torch.tensor([rate]))[0])
+        configurator.threshold.copy_(quantile_above(torch.cat(evidence), torch.tensor(rate)))
 
 
 def real(batch: Batch) -> Tensor:

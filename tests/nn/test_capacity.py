@@ -7,12 +7,12 @@ import torch
 
 from seqboat_lab.config.configurator import CapacityConfig
 from seqboat_lab.nn import Classifier, LanguageModel
-from seqboat_lab.nn.configurator import Capacity, TemperedSoftmax, plan_training, quantiles_above
+from seqboat_lab.nn.configurator import Capacity, TemperedSoftmax, plan_training, quantile_above
 from tests.nn.test_configurator import small
 
 
 def capacity(batches: int | None = None, **fields) -> Capacity:
-    configurator = Capacity(CapacityConfig(**fields), d_model=16)
+    configurator = Capacity(CapacityConfig(**{"start_confidence": 0.5} | fields), d_model=16)
     plan_training(configurator, batches)
     return configurator
 
@@ -37,10 +37,10 @@ def test_confidence_is_that_of_the_tempered_softmax_whatever_the_threshold():
 def test_the_quantile_is_exceeded_by_the_share_of_real_tokens(share):
     x = torch.randn(7, 100)
     padding = torch.arange(100) >= torch.tensor([100, 90, 80, 50, 30, 40, 10]).unsqueeze(1)  # 400 are real
-    above = quantiles_above(x, torch.tensor([share]), padding)
+    above = quantile_above(x, torch.tensor(share), padding)
     assert int(((x > above) & ~padding).sum()) == round(400 * share)
     huge = x.masked_fill(padding, 1e9)  # what stands in the padding does not count
-    assert quantiles_above(huge, torch.tensor([share]), padding) == above
+    assert quantile_above(huge, torch.tensor(share), padding) == above
 
 
 def test_a_batch_is_decided_by_those_before_it_and_the_threshold_follows_with_its_momentum():
@@ -134,23 +134,6 @@ def test_padding_is_not_counted_by_a_layer_that_trains():
     real = out.activations[0].evidence[~padding]
     threshold = model.encoder.layers[0].configurator.threshold
     assert int((real > threshold).sum()) == round(0.4 * 52)
-
-
-def test_centred_evidence_is_measured_from_its_own_quantile_and_decides_the_same():
-    torch.manual_seed(0)
-    plain, centred = (capacity(100, rate=0.3, centred=choice) for choice in (False, True))
-    for _ in range(100):
-        evidence = torch.randn(4, 50) + 7
-        u = torch.stack([torch.zeros(4, 50), 4 * evidence], dim=-1)
-        decisions = [one(u, 0) for one in (plain, centred)]
-        assert torch.equal(decisions[0].active, decisions[1].active)
-        for one, decision in zip((plain, centred), decisions, strict=True):
-            one.track(decision.evidence, None)
-    torch.testing.assert_close(plain.threshold, centred.threshold)
-    assert (decisions[0].confidence > 0.9).all()
-    share = (decisions[1].confidence > 0.5).float().mean()
-    assert abs(share - 0.3) < 0.05
-    torch.testing.assert_close(centred.centre, centred.threshold, rtol=1e-3, atol=0)
 
 
 def test_the_threshold_steadies_in_the_last_tenth_of_training():
