@@ -74,7 +74,7 @@ def test_at_rate_one_everything_is_active_and_leaving_it_takes_one_batch():
 
 def test_the_rate_is_met_within_two_points_while_the_evidence_drifts():
     torch.manual_seed(0)
-    one = capacity(400, rate=0.3)
+    one = capacity(400, rate=0.3, anneal_from=0.2, anneal_to=0.5)
     seen = []
     for i in range(400):
         evidence = torch.randn(8, 64) * (1 + i / 400) + i / 50
