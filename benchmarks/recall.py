@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ EXPERIMENT = "recall/noisy_mqar_tiny"
 RESULTS = Path("runs/recall/results.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
 PRICES = (0.03, 0.1, 0.2, 0.4)
+MEMORIES = (8, 12, 16, 24, 32)
+"""Working memories that the trained model is also run with."""
 CREDIT, NO_CREDIT = "model.confidence_on=output_and_value", "model.confidence_on=output"
 
 
@@ -88,7 +91,17 @@ def train(config: ExperimentConfig) -> dict:
         if (step + 1) % (steps // 10) == 0 and step + 1 < steps:
             curve.append(round(measure(model, config, 256)["accuracy"], 3))
     result = measure(model, config, config.data.val_size)
+    result["by_memory"] = {
+        w: round(measure(with_memory(model, config, w), config, 512)["accuracy"], 3) for w in MEMORIES
+    }
     return {**result, "curve": curve, "cpu_seconds": round(time.process_time() - started)}
+
+
+def with_memory(model: LanguageModel, config: ExperimentConfig, memory_size: int) -> LanguageModel:
+    """The same trained weights with another working memory: rotary positions have no table that depends on it."""
+    other = LanguageModel(replace(config.model, memory_size=memory_size), model.embedding.num_embeddings)
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 @torch.no_grad()

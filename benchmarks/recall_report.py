@@ -66,6 +66,17 @@ def classes(found: dict[str, list[dict]]) -> str:
     return table(("decisions", "layer", *(f"{kind}, %" for kind in kinds)), rows)
 
 
+def memories(found: dict[str, list[dict]]) -> str:
+    measured = {name: [run["by_memory"] for run in runs if "by_memory" in run] for name, runs in found.items()}
+    sizes = next((list(runs[0]) for runs in measured.values() if runs), [])
+    rows = []
+    for name, runs in measured.items():
+        if runs and not name.startswith("never"):
+            means = (f"{100 * statistics.mean(run[size] for run in runs):.1f}" for size in sizes)
+            rows.append((name, *means, str(len(runs))))
+    return table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
+
+
 def main() -> None:
     found = by_arm(finished())
     config = load_experiment(EXPERIMENT)
@@ -89,6 +100,10 @@ price rising in the same part of training. ± is the half width of a 95 % interv
 Share of each class of token that is active, mean over seeds (a question is a key asked for again):
 
 {classes(found)}
+Accuracy, %, of the same trained models when they are run with a shorter working memory than the
+{config.model.memory_size} they were trained with:
+
+{memories(found)}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """
     PAGE.write_text(text)

@@ -96,7 +96,8 @@ def set_rate(
             module(batch)
             evidence.append(seen.pop()[real(batch)].cpu())
         hook.remove()
-        configurator.threshold.copy_(quantile_above(torch.cat(evidence), torch.tensor(rate)))
+        above = quantile_above(torch.cat(evidence), torch.tensor(rate))
+        configurator.threshold.copy_(above if rate > 0 else torch.full_like(above, torch.inf))
 
 
 def real(batch: Batch) -> Tensor:
