@@ -1,5 +1,6 @@
 """LightningModule of tasks that ask for an answer at some of the tokens, each from the tokens up to it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +10,14 @@ from torchmetrics import Metric
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.base import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.nn.models import ModelOutput
+from seqboat_lab.nn.models import Activation, ModelOutput
 from seqboat_lab.training.activation_cost import mean_over_ranks
 from seqboat_lab.training.language_modelling import nats
 from seqboat_lab.training.metrics import activation_metric_names
 from seqboat_lab.training.module import TrainingModule
+
+CLASSES = 16
+"""No task has more classes of tokens."""
 
 
 class TokenModule(TrainingModule):
@@ -24,6 +28,7 @@ class TokenModule(TrainingModule):
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
         self.val_answers = Answers()
+        self.val_classes = ClassRates(config.model.activating_layers)
 
     @staticmethod
     def metric_names(config: ExperimentConfig) -> list[str]:
@@ -51,9 +56,38 @@ class TokenModule(TrainingModule):
         out = self(batch)
         self.val_answers.update(out.logits, batch.labels)
         self.val_activation.update(out.activations, batch.padding_mask)
+        self.val_classes.update(out.activations, self.trainer.datamodule.token_class(batch.inputs))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_validation(self.val_answers.compute(), self.val_answers)
+        values = self.val_answers.compute() | self.val_classes.compute(self.trainer.datamodule.classes)
+        self.log_validation(values, self.val_answers, self.val_classes)
+
+
+class ClassRates(Metric):
+    """Which tokens each layer activates: the share of each class of token, such as keys, values, noise, questions."""
+
+    full_state_update = False
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.add_state("tokens", torch.zeros(CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("active", torch.zeros(layers, CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, activations: list[Activation], classes: Tensor) -> None:
+        """classes (B, L): number of each token's class, below `CLASSES`."""
+        self.tokens += torch.bincount(classes.flatten(), minlength=CLASSES)
+        for i, activation in enumerate(activations):
+            self.active[i] += torch.bincount(classes[activation.active], minlength=CLASSES)
+
+    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """`activation_rate_of_<class>/layer_<i>` of the classes that occur."""
+        rates = (self.active / self.tokens).float()
+        return {
+            f"activation_rate_of_{name}/layer_{i}": row[c]
+            for c, name in enumerate(names)
+            if self.tokens[c]
+            for i, row in enumerate(rates)
+        }
 
 
 class Answers(Metric):

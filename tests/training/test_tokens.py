@@ -48,6 +48,13 @@ def test_validation_scores_every_answer_once(tiny_recall, tmp_path):
                 if label != IGNORED:
                     right.append(float(logits[place].argmax() == label))
                     lost.append(-torch.log_softmax(logits[place], -1)[label].item())
+        inputs = data.dataset("val")[list(range(77))].inputs
+        kinds = data.token_class(inputs)
+        for i, activation in enumerate(module.model(inputs).activations):
+            for kind in ("key", "value", "noise", "question"):
+                share = activation.active[kinds == data.classes.index(kind)].float().mean().item()
+                assert reported[f"val/activation_rate_of_{kind}/layer_{i}"] == pytest.approx(share, abs=1e-6)
+    assert "val/activation_rate_of_blank/layer_0" not in reported
     assert len(right) == 77 * config.data.questions
     assert reported["val/accuracy"] == pytest.approx(sum(right) / len(right))
     assert reported["val/loss"] == pytest.approx(sum(lost) / len(lost), rel=1e-5)
