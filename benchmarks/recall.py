@@ -43,6 +43,7 @@ def arms() -> dict[str, list[str]]:
         cells[f"capacity+credit {rate:g}"] = [capacity, CREDIT]
         if rate == 0.3:
             cells["capacity+credit 0.3, no price"] = [capacity, CREDIT, "optim.activation_cost=0"]
+            cells["capacity+credit 0.3, layer 0 alone"] = [capacity, CREDIT, "model.by_layer.1.configurator.kind=never"]
             cells["capacity 0.3, no price"] = [capacity, NO_CREDIT, "optim.activation_cost=0"]
         if rate < 1:
             cells[f"random {rate:g}"] = [f"model.configurator={{kind: random, rate: {rate}, seed: SEED}}"]
