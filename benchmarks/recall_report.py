@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from scipy.stats import t as student
 
 from benchmarks.measure import machine
@@ -17,6 +18,22 @@ from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
 PAGE = Path("docs/results_recall.md")
+NOTES = """## How the schedule was found
+
+One or two seeds each, on 25 November 2026: reasons to try, not results.
+
+- **Reach first.** With a working memory of 32 for 64 tokens, `always` itself got 0.995, 0.69 and 0.71 on three seeds
+  in 1,500 updates (16 keys); with one of 64 (8 keys) it is right everywhere after 400. A router cannot be judged
+  before that.
+- **Undecided tokens start near confidence 1** (`start_confidence`). With w = 32 and 1,500 updates, starting at 1/2 and
+  falling between 20 % and 50 % of training gave 0.33 to 0.41 (0.46 with credit); starting at 0.9 and falling between
+  40 % and 80 %, 0.58 (0.94 with credit). One seed.
+- **A small price sorts the tokens before the rate falls.** With w = 64 and credit but no price, accuracy was 0.998
+  before the rate fell and 0.70 after: nothing pushes down what is of no use. With a price of 0.03 from a tenth of
+  training on it stays 1.000.
+- **Evidence measured from its own quantile**, so that a token at the edge has confidence 1/2, was worse than all else
+  (0.20: keys and values are dropped before it is learnt what they are good for), and is not in the code.
+"""
 
 
 def interval(values: Sequence[float]) -> str:
@@ -80,7 +97,8 @@ def memories(found: dict[str, list[dict]]) -> str:
 def main() -> None:
     found = by_arm(finished())
     config = load_experiment(EXPERIMENT)
-    d, c = config.data, config.model.configurator
+    d, c, o = config.data, config.model.configurator, config.optim
+    torch.set_num_threads(1)  # as the runs had
     seconds = sum(run["cpu_seconds"] for runs in found.values() for run in runs)
     runs = sum(map(len, found.values()))
     text = f"""# Where attention matters: noisy recall
@@ -92,9 +110,11 @@ questions in the second; {d.noise:.0%} of the tokens are noise. A guess among th
 accuracy at the scored positions of 1,000 sequences that no run was trained on, after the last update.
 
 `capacity`: the rate falls from 100 % to the one asked for ({", ".join(f"{rate:g}" for rate in RATES)}) between
-{c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}. `credit`:
-`{CREDIT}`. `cost`: tempered softmax as published plus price x mean probability of activation, the
-price rising in the same part of training. ± is the half width of a 95 % interval (Student's t over seeds).
+{c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}, and a price of
+{o.activation_cost:g} x mean probability of activation sorts the tokens from {o.activation_cost_from:.0%} of training on,
+whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempered softmax as published with such a price,
+and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
+seeds).
 
 {accuracies(found)}
 Share of each class of token that is active, mean over seeds (a question is a key asked for again):
@@ -104,6 +124,7 @@ Accuracy, %, of the same trained models when they are run with a shorter working
 {config.model.memory_size} they were trained with:
 
 {memories(found)}
+{NOTES}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """
     PAGE.write_text(text)
