@@ -112,8 +112,8 @@ accuracy at the scored positions of 1,000 sequences that no run was trained on, 
 `capacity`: the rate falls from 100 % to the one asked for ({", ".join(f"{rate:g}" for rate in RATES)}) between
 {c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}, and a price of
 {o.activation_cost:g} x mean probability of activation sorts the tokens from {o.activation_cost_from:.0%} of training
-on, whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempered softmax as published with such a price,
-and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
+on, whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempered softmax as published with such a
+price, and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
 seeds).
 
 {accuracies(found)}
