@@ -28,7 +28,7 @@ from seqboat_lab.training.optim import make_optimizer
 EXPERIMENT = "recall/noisy_mqar_tiny"
 RESULTS = Path("runs/recall/results.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
-PRICES = (0.03, 0.1, 0.2, 0.4)
+PRICES = (0.01, 0.03, 0.05, 0.1)
 MEMORIES = (8, 12, 16, 24, 32)
 """Working memories that the trained model is also run with."""
 CREDIT, NO_CREDIT = "model.confidence_on=output_and_value", "model.confidence_on=output"
@@ -41,9 +41,12 @@ def arms() -> dict[str, list[str]]:
         capacity = f"model.configurator.rate={rate}"
         cells[f"capacity {rate:g}"] = [capacity, NO_CREDIT]
         cells[f"capacity+credit {rate:g}"] = [capacity, CREDIT]
+        if rate < 0.5:
+            cells[f"capacity+credit {rate:g}, layer 0 alone"] = [
+                capacity, CREDIT, "model.by_layer.1.configurator.kind=never"
+            ]  # fmt: skip
         if rate == 0.3:
             cells["capacity+credit 0.3, no price"] = [capacity, CREDIT, "optim.activation_cost=0"]
-            cells["capacity+credit 0.3, layer 0 alone"] = [capacity, CREDIT, "model.by_layer.1.configurator.kind=never"]
             cells["capacity 0.3, no price"] = [capacity, NO_CREDIT, "optim.activation_cost=0"]
         if rate < 1:
             cells[f"random {rate:g}"] = [f"model.configurator={{kind: random, rate: {rate}, seed: SEED}}"]
