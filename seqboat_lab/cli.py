@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+    sub.add_argument("--rates", help="instead at each of these activation rates: 0.05,0.1,0.5,1")
 
     sub = add("generate", _generate, "let a language model write on, byte by byte")
     sub.add_argument("run_dir", type=path, help="the run's directory")
@@ -140,6 +141,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.inference.evaluation import evaluate
 
     _check_checkpoint(options.checkpoint)
+    if options.rates is not None:
+        from seqboat_lab.analysis.metrics_table import print_curve
+        from seqboat_lab.inference.rate_curve import parse_rates, rate_curve
+
+        rates = parse_rates(options.rates)
+        points = rate_curve(options.run_dir, rates, options.split, options.checkpoint, options.overrides)
+        print_curve(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", points)
+        return
 
     def tell(values: dict[str, float]) -> None:
         print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)

@@ -1,6 +1,6 @@
 """What an evaluation found, as tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -27,3 +27,14 @@ def print_metrics(title: str, values: Mapping[str, float]) -> None:
     for layer in layers:
         table.add_row(layer, *(f"{per_layer[f'{metric}/layer_{layer}']:.4g}" for metric in metrics))
     console.print(table)
+
+
+def print_curve(title: str, points: Sequence[Mapping[str, float]]) -> None:
+    """Prints one row for each rate: the metrics of the whole model, not those of its layers."""
+    names = [name for name in points[0] if "/" not in name]
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right")
+    for point in points:
+        table.add_row(*(f"{point[name]:.4g}" for name in names))
+    Console().print(table)

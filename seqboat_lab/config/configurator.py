@@ -91,6 +91,40 @@ class EveryKthConfig:
 
 
 @dataclass(frozen=True)
+class CapacityConfig(TemperedSoftmaxConfig):
+    """A dial for the activation rate: active is what exceeds a threshold that follows the evidence's quantile.
+
+    Like Mixture-of-Depths (arXiv 2404.02258) it keeps a budget, but a threshold looks at no later token as top-k does.
+    """
+
+    kind: Literal["capacity"] = "capacity"
+    rate: float = 0.3
+    """Share of the real tokens that is active in the end."""
+    start_rate: float = 1.0
+    """Share while training is young: what attention is good for is learnt best where it is everywhere."""
+    anneal_from: float = 0.4
+    """Share of training after which the rate leaves `start_rate`; later leaves more time to learn so."""
+    anneal_to: float = 0.8
+    """Share of training at which it arrives at `rate`, in a straight line; later leaves less time to adapt."""
+    start_confidence: float = 0.9
+    """Confidence of tokens that the router has no opinion of, as all at first. Near 1, attention is learnt as fast as
+    with `always`; at 1/2, as in the paper, it is at first as weak as that."""
+    momentum: float = 0.5
+    """How much of the threshold stays with each training batch; more is steadier, less follows faster. In the last
+    tenth of training it grows, so that small batches end with the rate too."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("rate", "start_rate", "anneal_from", "anneal_to", "momentum"):
+            fraction(self, name)
+        low = self.anneal_from
+        require(self.anneal_to >= low, "anneal_to", self.anneal_to, f"at least anneal_from = {low}")
+        require(self.momentum < 1, "momentum", self.momentum, "a number below 1")
+        start = self.start_confidence
+        require(0 < start < 1, "start_confidence", start, "a number between 0 and 1")
+
+
+@dataclass(frozen=True)
 class ConfiguratorConfig:
     """Settings of a configurator from outside: derive from it, add fields, and name it `Config` in its class."""
 
@@ -100,6 +134,7 @@ class ConfiguratorConfig:
 
 AnyConfiguratorConfig = (
     TemperedSoftmaxConfig
+    | CapacityConfig
     | GumbelSoftmaxConfig
     | SigmoidConfig
     | AlwaysConfig
@@ -113,6 +148,7 @@ CONFIGURATOR_CONFIGS = Components(
     "configurator",
     {
         "tempered_softmax": (TemperedSoftmaxConfig, "seqboat_lab.nn.configurator:TemperedSoftmax"),
+        "capacity": (CapacityConfig, "seqboat_lab.nn.configurator:Capacity"),
         "gumbel_softmax": (GumbelSoftmaxConfig, "seqboat_lab.nn.configurator:GumbelSoftmax"),
         "sigmoid": (SigmoidConfig, "seqboat_lab.nn.configurator:Sigmoid"),
         "always": (AlwaysConfig, "seqboat_lab.nn.configurator:Always"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
-from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig
+from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig, RecallConfig
 from seqboat_lab.config.model import ModelConfig
 
 SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
@@ -48,6 +48,15 @@ class OptimConfig:
     """The warm-up to `lr`: 1 is linear, 2 quadratic, which stays low for longer (the authors' Path-X)."""
     decay_power: float = 1.0
     """The decay to 0 at the last update: 1 is linear, 2 quadratic."""
+    activation_cost: float = 0.0
+    """Price of attention, added to the loss: this times the mean probability of activation of real tokens. More buys
+    fewer active tokens; the paper has no such term (0). A sweep over it draws the front of quality and activation."""
+    activation_cost_per: Literal["token", "flop"] = "token"
+    """Every layer's mean counts alike, or by the share of all layers' attention FLOPs that is its own."""
+    activation_cost_from: float = 0.2
+    """Share of training after which the price begins to rise from 0, in a straight line."""
+    activation_cost_to: float = 0.5
+    """Share of training at which the whole price is asked."""
 
     def __post_init__(self):
         positive(self, "lr", 1e-12, LARGEST_RATE)
@@ -72,6 +81,14 @@ class OptimConfig:
         for decay, rate in (("weight_decay", "lr"), ("ssm_weight_decay", "ssm_lr")):
             shrinks = getattr(self, decay) * (getattr(self, rate) or 0)
             require(shrinks < 1, decay, getattr(self, decay), f"less than 1 / {rate}: a step would turn weights round")
+        at_least(self, "activation_cost", 0, 1e6)
+        for name in ("activation_cost_from", "activation_cost_to"):
+            fraction(self, name)
+        low = self.activation_cost_from
+        require(
+            self.activation_cost_to >= low, "activation_cost_to", self.activation_cost_to,
+            f"at least activation_cost_from = {low}",
+        )  # fmt: skip
         require(
             not (self.decay_everything and self.ssm_weight_decay), "ssm_weight_decay", self.ssm_weight_decay,
             "0 with decay_everything, which decays time scales by weight_decay like all else",
@@ -157,8 +174,8 @@ class ExperimentConfig:
             self.optim.warmup_steps,
             f"fewer than trainer.max_steps = {self.trainer.max_steps}",
         )
-        if isinstance(self.data, LanguageConfig):
-            model, why = self.model, "since a language model may see no later byte"
+        if isinstance(self.data, (LanguageConfig, RecallConfig)):
+            model, why = self.model, "since a language model may see no later token"
             require(not model.bidirectional, "model.bidirectional", model.bidirectional, f"false, {why}")
             require("batch" not in model.norm, "model.norm", model.norm, f"a norm of single tokens, {why}")
             require(

@@ -1,9 +1,9 @@
 """The model's part of an experiment: what a SeqBoat network is made of."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from seqboat_lab.config.checks import at_least, fraction, require
+from seqboat_lab.config.checks import ConfigError, at_least, fraction, require
 from seqboat_lab.config.components import Components
 from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, AnyConfiguratorConfig, TemperedSoftmaxConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
@@ -25,6 +25,32 @@ ENCODER_CONFIGS = Components(
         "bag": (EncoderConfig, "seqboat_lab.nn.sanity:TokenBag"),
     },
 )
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """What one layer has otherwise than the model says; null = as the model."""
+
+    configurator: AnyConfiguratorConfig | None = field(
+        default=None, metadata={"tag": "kind", "among": CONFIGURATOR_CONFIGS, "optional": True}
+    )
+    """What decides which of the layer's tokens are active (`kind: never` = no attention here)."""
+    ssm: SSMConfig | None = field(default=None, metadata={"tag": "kernel", "among": SSM_CONFIGS, "optional": True})
+    """The layer's state space model."""
+    d_hidden: int | None = None
+    """Width of its values and gate."""
+    d_attention: int | None = None
+    """Width of its queries and keys."""
+    memory_size: int | None = None
+    """Its working memory."""
+    attention: Literal["softmax", "relu2", "laplace"] | None = None
+    """Its attention function."""
+    position: Literal["bias", "local", "rotary"] | None = None
+    """How it tells positions."""
+    max_positions: int | None = None
+    """Original distances beyond share one bias (`position: bias` only)."""
+    confidence_on: Literal["output", "output_and_value"] | None = None
+    """What its tokens' confidence scales."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +94,12 @@ class ModelConfig:
         default_factory=TemperedSoftmaxConfig, metadata={"tag": "kind", "among": CONFIGURATOR_CONFIGS}
     )
     """What decides which tokens are active."""
+    confidence_on: Literal["output", "output_and_value"] = "output"
+    """What a token's confidence scales: its own attention output (the paper), or also its value where others read it,
+    so that the gradient says whether it was useful to them."""
+    by_layer: dict[int, LayerConfig] = field(default_factory=dict)
+    """Layers that differ, by their number from 0, `{0: {configurator: {kind: never}}, 3: {memory_size: 8}}`: so a
+    search can ask which layers need attention (`model.by_layer.0.memory_size`)."""
     ffn_hidden: int | None = None
     """Width of a feed-forward block after each layer; null = none, as in the authors' recipes."""
     absolute_position: bool = False
@@ -93,12 +125,27 @@ class ModelConfig:
         """How many layers decide on attention, and report activation rates."""
         return self.layers if self.kind == "seqboat" else 0
 
+    def layer(self, number: int) -> "ModelConfig":
+        """The configuration of one layer. Raises `ConfigError` for a combination that is not possible there."""
+        own = vars(self.by_layer.get(number, LayerConfig()))
+        try:
+            return replace(self, by_layer={}, **{key: value for key, value in own.items() if value is not None})
+        except ConfigError as error:
+            raise error.under(f"by_layer.{number}") from None
+
     def __post_init__(self):
         ENCODER_CONFIGS.settings("kind", self.kind)
         at_least(self, "layers", 1, 1024)
         for name in ("d_model", "d_hidden", "d_attention", "memory_size", "classifier_hidden", "ffn_hidden"):
             at_least(self, name, 1, 2**16)
         at_least(self, "max_positions", 1, 2**24)
+        for number in self.by_layer:
+            expected = f"the number of one of the {self.layers} layers, from 0 to {self.layers - 1}"
+            require(0 <= number < self.layers, f"by_layer.{number}", number, expected)
+        require(
+            not self.by_layer or self.kind == "seqboat", "by_layer", dict(self.by_layer),
+            f"none, since {self.kind} has no such layers",
+        )  # fmt: skip
         for name in ("dropout", "hidden_dropout"):
             fraction(self, name, below_one=True)
         require(
@@ -123,3 +170,5 @@ class ModelConfig:
             self.d_model,
             "an even number, since absolute positions pair sines with cosines",
         )
+        for number in self.by_layer:
+            self.layer(number)

@@ -23,12 +23,14 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         full = f"{path}.{key}" if path else str(key)
         choose(full, key, fields, f"field of {cls.__name__}")
         spec = fields[key]
-        if "among" in spec.metadata:
+        if value is None and spec.metadata.get("optional"):
+            kwargs[key] = None
+        elif "among" in spec.metadata:
             kwargs[key] = build(choose_class(full, spec, value, values), section(spec, value), full)
         else:
             kwargs[key] = _convert(full, value, hints_of(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
-        if key not in kwargs and "among" in spec.metadata:
+        if key not in kwargs and "among" in spec.metadata and not spec.metadata.get("optional"):
             kwargs[key] = build(choose_class(key, spec, {}, values), {}, key)
     try:
         return cls(**kwargs)
@@ -58,6 +60,10 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         hint = choose_class(head, fields[head], below, values)
     if not rest:
         return hint
+    if get_origin(hint) is dict and "." in rest:  # the next part is one of its names
+        name, _, rest = rest.partition(".")
+        hint, head = get_args(hint)[1], f"{head}.{name}"
+        below = next((inner for each, inner in below.items() if str(each) == name), None) or {}
     if not is_section(hint):
         raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
     try:
@@ -73,7 +79,7 @@ def section(spec: dataclasses.Field, value: Any) -> Any:
 
 
 def expand(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with every such section written out."""
+    """`values` with every such section written out, and every name of a mapping as text."""
     expanded = dict(values)
     for key, spec in fields_of(cls).items():
         if key not in expanded:
@@ -83,6 +89,11 @@ def expand(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             expanded[key] = section(spec, expanded[key])
         elif is_section(hint) and isinstance(expanded[key], Mapping):
             expanded[key] = expand(hint, expanded[key])
+        elif get_origin(hint) is dict and isinstance(expanded[key], Mapping):
+            inner = get_args(hint)[1]
+            named = {str(name): value for name, value in expanded[key].items()}
+            whole = {name: v for name, v in named.items() if not (is_section(inner) and isinstance(v, Mapping))}
+            expanded[key] = {name: whole.get(name) if name in whole else expand(inner, v) for name, v in named.items()}
     return expanded
 
 
@@ -109,10 +120,10 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     if origin is Literal:
         return choose(key, value, get_args(hint))
     if origin is dict:
-        inner = get_args(hint)[1]
+        named, inner = get_args(hint)
         require(isinstance(value, Mapping), key, value, "a mapping of names to values")
         make = build if dataclasses.is_dataclass(inner) else lambda of, v, at: _convert(at, v, of)
-        return {str(name): make(inner, v, f"{key}.{name}") for name, v in value.items()}
+        return {_name(key, name, named): make(inner, v, f"{key}.{name}") for name, v in value.items()}
     if hint is list:
         require(isinstance(value, Sequence) and not isinstance(value, str), key, value, "a list")
         return list(value)
@@ -133,6 +144,15 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     # a number is not turned back into text: 007 and 1e3 are no longer what was written
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text, in quotes in a YAML file"}
     raise ConfigError(key, f"{show(value)} is not possible here; expected {names[hint]}")
+
+
+def _name(key: str, name: Any, kind: type) -> Any:
+    """A key of a mapping; numbers may be written as text, as in `model.by_layer.0`."""
+    if kind is not int:
+        return str(name)
+    if not (str(name).isdecimal() and len(str(name)) < 9):
+        raise ConfigError(f"{key}.{show(name)}", f"{show(name)} is not possible here; expected a whole number from 0")
+    return int(name)
 
 
 @cache

@@ -59,7 +59,7 @@ def load_language_model(run_dir: str | Path, checkpoint: str = "best") -> Langua
     if datamodule.spec.head != "language_model":
         raise ConfigError(str(run_dir), f"holds a classifier ({module.config.task}), which cannot write text; "
                           "expected a run of a language model, such as text_tiny")  # fmt: skip
-    return cast(LanguageModel, module.model).to(_trainer(module, 1).strategy.root_device)
+    return cast(LanguageModel, module.model).to(root_device(module))
 
 
 def evaluate(
@@ -94,7 +94,7 @@ def evaluate(
             raise ConfigError("--mode", "streaming is for language models; this run is a classifier, use blocks")
         values = _stream(module, datamodule, split)
     else:
-        values = _blocks(module, datamodule, split)
+        values = evaluate_blocks(module, datamodule, split)
     if not values:
         return {}
     tell(values)
@@ -104,7 +104,8 @@ def evaluate(
     return values
 
 
-def _blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, float]:
+def evaluate_blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, float]:
+    """The metrics of a validation (without `val/`) on a whole split."""
     settings = module.config.trainer
     trainer = _trainer(module, settings.devices)
     datamodule.setup()
@@ -116,11 +117,16 @@ def _blocks(module: TrainingModule, datamodule: TaskDataModule, split: Split) ->
 
 def _stream(module: TrainingModule, datamodule: TaskDataModule, split: Split) -> dict[str, Any]:
     datamodule.setup()
-    device = _trainer(module, 1).strategy.root_device
+    device = root_device(module)
     model, data = cast(LanguageModel, module.model), cast(LanguageDataModule, datamodule)
     result = stream(model.to(device), data.scored_bytes(split))
     after = {f"bpc_after/{n}": value for n, value in result.bpc_after.items()}
     return {"bpc": result.bpc, **result.activation, **after}
+
+
+def root_device(module: TrainingModule) -> torch.device:
+    """Where one process of this run's trainer works."""
+    return _trainer(module, 1).strategy.root_device
 
 
 def _trainer(module: TrainingModule, devices: int) -> L.Trainer:

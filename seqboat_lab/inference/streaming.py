@@ -52,7 +52,7 @@ def stream(model: LanguageModel, text: np.ndarray, segment: int = SEGMENT) -> St
         place = (torch.log2(read) / 2).long()
         bits.index_add_(0, place, lost)
         count.index_add_(0, place, torch.ones_like(lost))
-        reach, held = _reach(out, held, start, config.memory_size)
+        reach, held = _reach(out, held, start, activation.memory_sizes)
         activation.update(out.activations, reach=reach)
     after = {4**k: (bits[k] / count[k]).item() for k in range(len(bits)) if count[k]}
     values = {name: value.item() for name, value in activation.compute().items()}
@@ -60,12 +60,12 @@ def stream(model: LanguageModel, text: np.ndarray, segment: int = SEGMENT) -> St
 
 
 def _reach(
-    out: ModelOutput, held: list[Tensor], start: int, w: int
+    out: ModelOutput, held: list[Tensor], start: int, sizes: list[int]
 ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
     """Each layer's `attention_span` in a segment that begins at `start`, behind its `held` last w active positions;
     and the positions that are held after it."""
     reach, after = [], []
-    for activation, before in zip(out.activations, held, strict=True):
+    for activation, before, w in zip(out.activations, held, sizes, strict=True):
         position = torch.cat([before, start + activation.active[0].nonzero().squeeze(1)])
         span, fill = span_of(position, 0, len(position) - 1, w, bidirectional=False)
         reach.append((span[len(before) :], fill[len(before) :]))

@@ -34,6 +34,7 @@ class WorkingMemoryAttention(nn.Module):
         super().__init__()
         d, self.h, self.z, self.w = config.d_model, config.d_hidden, config.d_attention, config.memory_size
         self.bidirectional = config.bidirectional
+        self.weigh_values = config.confidence_on == "output_and_value"
         self.function = ATTENTION_FUNCTIONS[config.attention]
         self.tiles = TileAttention(config.attention, config.attention_backend)
         window = 2 * self.w if config.bidirectional else self.w
@@ -47,18 +48,22 @@ class WorkingMemoryAttention(nn.Module):
         self.dropout = nn.Dropout(config.dropout if config.bidirectional else 0.0)
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
 
-    def project(self, m: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """m (n, d) -> q, k (n, z), v and gate (n, h)."""
+    def project(self, m: Tensor, position: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """m (n, d), confidence (n, 1) -> q, k (n, z), v and gate (n, h)."""
         zz, gate, v = F.silu(self.mx_proj(m)).split([self.z, self.h, self.h], dim=-1)
         q = self.position.rotate(zz * self.gamma[0] + self.beta[0], position)
         k = self.position.rotate(zz * self.gamma[1] + self.beta[1], position)
-        return q, k, self.hidden_dropout(v), gate
+        v = self.hidden_dropout(v)
+        if self.weigh_values:
+            v = v * confidence.to(v.dtype)
+        return q, k, v, gate
 
     def forward(
         self,
         m: Tensor,
         row: Tensor,
         position: Tensor,
+        confidence: Tensor,
         memory: Memory | None = None,
         need_memory: bool = False,
     ) -> tuple[Tensor, Memory | None]:
@@ -66,10 +71,11 @@ class WorkingMemoryAttention(nn.Module):
 
         Args:
             row, position: (n,) each token's row of the batch and original position.
+            confidence: (n, 1) of each token; weighs its value if the config says so.
             memory: what earlier segments left (causal only).
             need_memory: also return the memory after these tokens.
         """
-        q, k, v, gate = self.project(m, position)
+        q, k, v, gate = self.project(m, position, confidence)
         if memory is None:
             o = self.attend(q, k, v, row, position)
             return self.output(o, gate), None
@@ -113,13 +119,13 @@ class WorkingMemoryAttention(nn.Module):
         positions = torch.zeros(batch, self.w, dtype=torch.long, device=self.gamma.device)
         return Memory(new(batch, self.w, self.z), new(batch, self.w, self.h), positions, positions.new_zeros(batch))
 
-    def step(self, m: Tensor, row: Tensor, position: int, memory: Memory) -> tuple[Tensor, Memory]:
+    def step(self, m: Tensor, row: Tensor, position: int, confidence: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One token of each of the rows `row` (n,): m (n, d) -> (n, d). Cost O(w), whatever came before.
 
         Without gradients the memory is updated in place: the one passed in must not be used again.
         """
         here = torch.full_like(row, position)
-        q, k, v, gate = self.project(m, here)
+        q, k, v, gate = self.project(m, here, confidence)
         key, value, held_position, count = self._of_rows(memory, row)
         age = 1 + (count.unsqueeze(1) - 1 - torch.arange(self.w, device=m.device)) % self.w  # 1..w; (n, w)
         allowed = F.pad(age <= count.unsqueeze(1), (0, 1), value=True)  # the token itself comes last; (n, w+1)

@@ -42,19 +42,23 @@ def cost_per_token(
         activation_rates: one per layer, from 0 to 1.
         vocabulary: logits of a language model; 0 = it is none.
     """
-    d, h, z = config.d_model, config.d_hidden, config.d_attention
-    ssm = SSM_CONFIGS.implementation(config.ssm.kernel).flops(config.ssm, d, config.bidirectional, length)
-    active = 2 * (d * (z + 2 * h) + h * d + keys_per_query(config) * (z + h))
-    layers = len(activation_rates)
-    parts = {
-        "ssm": layers * (ssm.matmul + ssm.other),
-        "router": layers * 2 * d * CONFIGURATOR_CONFIGS.implementation(config.configurator.kind).logits,
-        "skip": layers * 2 * d * d,
-        "gau": sum(activation_rates) * active,
-        "ffn": layers * 4 * d * (config.ffn_hidden or 0),
-        "head": 2 * d * vocabulary,
-    }
+    d, parts = config.d_model, dict.fromkeys(PARTS, 0.0)
+    parts["head"] = 2 * d * vocabulary
+    for i, rate in enumerate(activation_rates):
+        layer = config.layer(i)
+        ssm = SSM_CONFIGS.implementation(layer.ssm.kernel).flops(layer.ssm, d, config.bidirectional, length)
+        parts["ssm"] += ssm.matmul + ssm.other
+        parts["router"] += 2 * d * CONFIGURATOR_CONFIGS.implementation(layer.configurator.kind).logits
+        parts["skip"] += 2 * d * d
+        parts["gau"] += rate * attention_flops(layer)
+        parts["ffn"] += 4 * d * (config.ffn_hidden or 0)
     return {**parts, "total": sum(parts.values())}
+
+
+def attention_flops(config: ModelConfig) -> int:
+    """FLOPs of one layer's gated attention unit for each active token."""
+    d, h, z = config.d_model, config.d_hidden, config.d_attention
+    return 2 * (d * (z + 2 * h) + h * d + keys_per_query(config) * (z + h))
 
 
 def keys_per_query(config: ModelConfig) -> int:

@@ -33,6 +33,8 @@ class LayerOutput(NamedTuple):
     """(B, L) weight of the attention's output, 0 where inactive."""
     state: LayerState | None = None
     """After the last token, where a state was passed in."""
+    evidence: Tensor | None = None
+    """(B, L) log-odds of activation, of inactive tokens too; None where the input decides nothing."""
 
 
 class SeqBoatLayer(nn.Module):
@@ -70,20 +72,23 @@ class SeqBoatLayer(nn.Module):
         xn = self.norm(x, padding_mask) if self.config.prenorm else x
         m, ssm_state = self.ssm(xn, padding_mask, state and state.ssm, need_state=state is not None)
         decision, s, m = self._route(m, torch.arange(start, start + x.shape[1], device=x.device))
-        active, confidence = decision
+        active, confidence, evidence = decision
+        if self.training and hasattr(self.configurator, "track"):
+            self.configurator.track(evidence, padding_mask)
         if padding_mask is not None:
             active = active & ~padding_mask
         packing = pack(active, offset=start)
+        weight = compress(confidence.unsqueeze(-1), packing)  # (n, 1)
         y, memory = self.attention(
-            compress(m, packing), packing.row, packing.position, state and state.memory, state is not None
+            compress(m, packing), packing.row, packing.position, weight, state and state.memory, state is not None
         )
-        y = y * compress(confidence.unsqueeze(-1), packing).to(y.dtype)
+        y = y * weight.to(y.dtype)
         out = self._combine(x, s, y, packing.index)
         if not self.config.prenorm:
             out = self.norm(out, padding_mask)
         confidence = torch.where(active, confidence, 0.0)
         new_state = None if state is None else LayerState(ssm_state, memory, start + x.shape[1])
-        return LayerOutput(out, active, confidence, new_state)
+        return LayerOutput(out, active, confidence, new_state, evidence)
 
     def init_state(self, batch: int) -> LayerState:
         """State of `batch` streams before their first token."""
@@ -104,16 +109,17 @@ class SeqBoatLayer(nn.Module):
         check_streams(len(state.memory.count), len(x))
         xn = self._norm_token(x) if self.config.prenorm else x
         m, ssm_state = self.ssm.step(xn, state.ssm)
-        (active, confidence), s, m = self._route(m, state.position)
+        (active, confidence, evidence), s, m = self._route(m, state.position)
         index = active.nonzero().squeeze(1)
         memory, y = state.memory, x.new_zeros(0, x.shape[1])
         if len(index):
-            y, memory = self.attention.step(m[index], index, state.position, memory)
-            y = y * confidence[index].unsqueeze(-1).to(y.dtype)
+            weight = confidence[index].unsqueeze(-1)
+            y, memory = self.attention.step(m[index], index, state.position, weight, memory)
+            y = y * weight.to(y.dtype)
         out = self._combine(x, s, y, index)
         if not self.config.prenorm:
             out = self._norm_token(out)
-        decision = Decision(active, torch.where(active, confidence, 0.0))
+        decision = Decision(active, torch.where(active, confidence, 0.0), evidence)
         return out, decision, LayerState(ssm_state, memory, state.position + 1)
 
     def _route(self, m: Tensor, position: Tensor | int) -> tuple[Decision, Tensor, Tensor]:

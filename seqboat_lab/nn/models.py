@@ -23,6 +23,8 @@ class Activation(NamedTuple):
     """(B, L) bool"""
     confidence: Tensor
     """(B, L)"""
+    evidence: Tensor | None = None
+    """(B, L) log-odds of activation, of inactive tokens too; None where the input decides nothing."""
 
 
 class ModelOutput(NamedTuple):
@@ -53,7 +55,7 @@ class SeqBoat(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        layers = (SeqBoatLayer(config, i) for i in range(config.layers))
+        layers = (SeqBoatLayer(config.layer(i), i) for i in range(config.layers))
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # to torch, a list of any modules
         blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
         self.feed_forward = nn.ModuleList(blocks)
@@ -190,7 +192,7 @@ class Classifier(nn.Module):
             b, a = features.chunk(2)
             features = torch.cat([a, b, a * b, a - b], dim=-1)
         logits = self.output(F.gelu(self.dropout(self.hidden(features))))
-        return ModelOutput(logits, [Activation(out.active, out.confidence) for out in layers])
+        return ModelOutput(logits, [Activation(out.active, out.confidence, out.evidence) for out in layers])
 
 
 class LanguageModel(nn.Module):
@@ -210,7 +212,7 @@ class LanguageModel(nn.Module):
         """tokens (B, L) -> logits (B, L, vocabulary) of each next token."""
         check_sequences(tokens)
         x, layers = self.encoder(self.dropout(self.scale * self.embedding(tokens)), state=state)
-        activations = [Activation(out.active, out.confidence) for out in layers]
+        activations = [Activation(out.active, out.confidence, out.evidence) for out in layers]
         new_state = None if state is None else [out.state for out in layers]
         return ModelOutput(F.linear(x, self.embedding.weight), activations, new_state)
 

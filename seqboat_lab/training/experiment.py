@@ -28,6 +28,7 @@ from seqboat_lab.training.loggers import Curves, MetricsCsv
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.classification import ClassificationModule
 from seqboat_lab.training.modules.language_modelling import LanguageModelModule
+from seqboat_lab.training.modules.tokens import TokenModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 
@@ -35,6 +36,7 @@ MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule]] = {
     "classifier": ClassificationModule,
     "pair": ClassificationModule,
     "language_model": LanguageModelModule,
+    "tokens": TokenModule,
 }
 """The LightningModule of each kind of head."""
 

@@ -32,7 +32,8 @@ class ActivationMetrics(Metric):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.memory_size, self.bidirectional = config.memory_size, config.bidirectional
+        self.bidirectional = config.bidirectional
+        self.memory_sizes = [config.layer(i).memory_size for i in range(config.activating_layers)]
         for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
             self.add_state(name, torch.zeros(config.activating_layers, dtype=torch.float64), dist_reduce_fx="sum")
         histogram = torch.zeros(config.activating_layers, SPAN_BINS, dtype=torch.float64)
@@ -56,7 +57,7 @@ class ActivationMetrics(Metric):
         self.tokens += first.numel() if left_out is None else (~left_out).sum()
         for i, activation in enumerate(activations):
             if reach is None:
-                span, fill = attention_span(activation.active, self.memory_size, self.bidirectional)
+                span, fill = attention_span(activation.active, self.memory_sizes[i], self.bidirectional)
             else:
                 span, fill = reach[i]
             if left_out is not None:

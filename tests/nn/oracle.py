@@ -52,7 +52,7 @@ def dense_layer(layer, x: Tensor, padding: Tensor | None = None) -> tuple[Tensor
                 if not near:
                     continue
                 scores.append(_score(layer, q[i], k[j], here, there, i, j))
-                values.append(v[j])
+                values.append(v[j] * p[b, there, 1] if c.confidence_on == "output_and_value" else v[j])
             o = _weights(c, torch.stack(scores)) @ torch.stack(values)
             s[b, here] += attention.h_proj(o * gate[i]) * p[b, here, 1]
     out = torch.nn.functional.silu(s + x)

@@ -14,6 +14,7 @@ from seqboat_lab.config.data.benchmarks import (
     TextConfig,
 )
 from seqboat_lab.config.data.language import CorpusConfig, Enwik8Config, LanguageConfig, Text8Config, WebTextConfig
+from seqboat_lab.config.data.recall import RecallConfig
 
 __all__ = [
     "ARRAY_FILES",
@@ -29,6 +30,7 @@ __all__ = [
     "LanguageConfig",
     "ListOpsConfig",
     "PathfinderConfig",
+    "RecallConfig",
     "RetrievalConfig",
     "SpeechCommandsConfig",
     "StandInConfig",
@@ -50,6 +52,7 @@ DATA_CONFIGS = Components(
         "text8": (Text8Config, "seqboat_lab.data.tasks.language:Text8DataModule"),
         "corpus": (CorpusConfig, "seqboat_lab.data.tasks.language:CorpusDataModule"),
         "web_text": (WebTextConfig, "seqboat_lab.data.tasks.web_text:WebTextDataModule"),
+        "recall": (RecallConfig, "seqboat_lab.data.tasks.recall:RecallDataModule"),
         "array": (ArrayConfig, "seqboat_lab.data.tasks.array:ArrayDataModule"),
     },
 )

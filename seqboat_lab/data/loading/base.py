@@ -74,7 +74,7 @@ class TaskDataModule(LightningDataModule):
         raise NotImplementedError
 
     @property
-    def head(self) -> Literal["classifier", "pair", "language_model"]:
+    def head(self) -> Literal["classifier", "pair", "language_model", "tokens"]:
         """What the network ends in: known before any file is there."""
         return self.spec.head
 

@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     padding_mask: torch.Tensor | None
     """(B, L) bool like `inputs`, True = padding; None when nothing is padded, and of text, whose labels tell."""
     labels: torch.Tensor
-    """(B,) int64 class; of text (B, L), each next byte, `IGNORED` where none is to be scored."""
+    """(B,) int64 class; of text and single tokens (B, L), the right answer, `IGNORED` where none is to be scored."""
     fresh: bool = True
     """The rows begin here, with no state; False: they go on where the last batch of the same rows ended."""
 
@@ -33,7 +33,7 @@ class TaskSpec:
     """Number of ids (id 0 = padding, but in text, which has none); None for real-valued inputs."""
     num_classes: int
     """Labels are 0 ... num_classes - 1."""
-    head: Literal["classifier", "pair", "language_model"]
+    head: Literal["classifier", "pair", "language_model", "tokens"]
     """What the network ends in."""
     max_length: int
     """No sequence is longer."""
@@ -41,4 +41,4 @@ class TaskSpec:
     @property
     def vocabulary_per_token(self) -> int:
         """Logits that the model gives for every token; 0 if it gives some only for whole sequences."""
-        return self.num_classes if self.head == "language_model" else 0
+        return self.num_classes if self.head in ("language_model", "tokens") else 0

@@ -96,7 +96,9 @@ class TextPictures(Callback):
             board.add_image("activated text", text_raster(text, weights), step, dataformats="HWC")
             board.add_figure("bits per byte by position", figure, step)
             for i, activation in enumerate(out.activations):
-                span, _ = attention_span(activation.active, text_module.config.model.memory_size, bidirectional=False)
+                span, _ = attention_span(
+                    activation.active, text_module.config.model.layer(i).memory_size, bidirectional=False
+                )
                 if len(span := span[span > 0]):
                     board.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
         plt.close(figure)

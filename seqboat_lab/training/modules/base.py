@@ -12,6 +12,8 @@ from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn import SeqBoat
+from seqboat_lab.nn.configurator import plan_training
+from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
 from seqboat_lab.training.metrics import ActivationMetrics, activation_rates
 from seqboat_lab.training.optim import make_optimizer
 from seqboat_lab.training.reproducible import BatchClock, diverged
@@ -30,6 +32,17 @@ class TrainingModule(BatchClock):
         if config.trainer.compile:
             self.model.compile()
         self.val_activation = ActivationMetrics(config.model)
+        self.batches = config.trainer.max_steps * config.trainer.accumulate
+        plan_training(model, self.batches)
+        self.cost_weights = layer_weights(config.model, config.optim.activation_cost_per)
+
+    def with_activation_cost(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> Tensor:
+        """The loss plus the price of the activations (`optim.activation_cost`), before the batch is counted."""
+        asked = price(self.config.optim, self.batches_seen / self.batches)
+        if not asked:
+            return loss
+        probability = probability_of_activation(activations, padding_mask, self.cost_weights)
+        return loss if probability is None else loss + asked * probability
 
     def log_train(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> None:
         """Loss, learning rate, tokens/s; per layer activation rate and temperature."""

@@ -35,13 +35,14 @@ class ClassificationModule(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         out = self(batch)
         loss = F.cross_entropy(out.logits, batch.labels)
+        total = self.with_activation_cost(loss, out.activations, batch.padding_mask)
         self.tick(real_tokens(batch))
         self.watch(loss)
         if self.is_log_step():
             self.log_train(loss, out.activations, batch.padding_mask)
             correct = (out.logits.argmax(-1) == batch.labels).float().mean()
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
-        return loss
+        return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)

@@ -49,12 +49,13 @@ class LanguageModelModule(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         out = self._forward_carrying(batch)
         loss = nats(out.logits, batch.labels).mean()  # every position of a training batch is scored
+        total = self.with_activation_cost(loss, out.activations, None)
         self.tick(batch.inputs.numel())
         self.watch(loss)
         if self.is_log_step():
             self.log_train(loss, out.activations, None)
             self.log("train/bpc", loss.detach() / math.log(2), prog_bar=True, sync_dist=True)
-        return loss
+        return total
 
     def _forward_carrying(self, batch: Batch) -> ModelOutput:
         """With `carry_state`, from where the batch's rows stood; another part of the rows in each accumulated batch."""

@@ -1,0 +1,121 @@
+"""One trained model at several activation rates: how its quality falls as its threshold rises."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from seqboat_lab.config import ConfigError
+from seqboat_lab.data.loading.base import TaskDataModule
+from seqboat_lab.data.loading.batch import Batch, Split
+from seqboat_lab.inference.evaluation import evaluate_blocks, load_run, root_device
+from seqboat_lab.nn.configurator import Decision, quantile_above
+from seqboat_lab.training.experiment import quiet
+from seqboat_lab.training.modules.base import TrainingModule
+
+
+class AtThreshold(nn.Module):
+    """A trained configurator that is active where its evidence exceeds a threshold of our choice."""
+
+    def __init__(self, trained: nn.Module):
+        super().__init__()
+        self.trained, self.logits = trained, trained.logits
+        self.register_buffer("threshold", torch.tensor(-torch.inf))
+
+    def forward(self, u: Tensor, position: Tensor | int) -> Decision:
+        decision = self.trained(u, position)
+        return decision._replace(active=decision.evidence > self.threshold)
+
+
+def rate_curve(
+    run_dir: Path,
+    rates: Sequence[float],
+    split: Split = "test",
+    checkpoint: str = "best",
+    overrides: Sequence[str] = (),
+) -> list[dict[str, float]]:
+    """The run's metrics on `split` at each of the rates: the same share of tokens in every layer that decides.
+
+    The thresholds are quantiles of the evidence on the validation split, layer by layer, so that what a layer sees is
+    what those below it make of the rate. Writes rates_<split>.json and TensorBoard curves `rate_curve/...`, whose steps
+    are rates in per mille, into the run directory. Raises `ConfigError` and `DataError`.
+    """
+    quiet()
+    module, datamodule = load_run(run_dir, checkpoint, overrides)
+    datamodule.prepare_data()
+    datamodule.setup()
+    layers = getattr(getattr(module.model, "encoder", None), "layers", [])
+    deciding = [layer for layer in layers if layer.configurator.logits]
+    if not deciding:
+        raise ConfigError(
+            str(run_dir), "holds a model whose decisions ignore the input; expected one that learned them"
+        )
+    for layer in deciding:
+        layer.configurator = AtThreshold(layer.configurator)
+    points = []
+    for rate in rates:
+        set_rate(module, datamodule, [layer.configurator for layer in deciding], rate)
+        points.append({"rate": rate, **evaluate_blocks(module, datamodule, split)})
+    write(run_dir, split, checkpoint, points)
+    return points
+
+
+def parse_rates(text: str) -> list[float]:
+    """`0.1,0.5,1` -> the numbers, in ascending order and each once. Raises `ConfigError`."""
+    try:
+        rates = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        rates = []
+    if not rates or not all(0 <= rate <= 1 for rate in rates):
+        raise ConfigError("--rates", f"{text!r} is not possible here; expected shares from 0 to 1, such as 0.1,0.5,1")
+    return rates
+
+
+@torch.no_grad()
+def set_rate(
+    module: TrainingModule, datamodule: TaskDataModule, configurators: Sequence[AtThreshold], rate: float
+) -> None:
+    """Give every layer the threshold that this share of the validation split's real tokens exceeds."""
+    module.to(root_device(module)).eval()
+    for configurator in configurators:
+        seen: list[Tensor] = []
+
+        def remember(_: nn.Module, inputs: Any, decision: Decision, seen: list[Tensor] = seen) -> None:
+            seen.append(decision.evidence)
+
+        hook = configurator.register_forward_hook(remember)
+        evidence = []
+        limit = module.config.trainer.val_batches
+        for number, batch in enumerate(datamodule.evaluation_dataloader("val")):
+            if number == limit:
+                break
+            batch = Batch(*(t.to(module.device) if isinstance(t, Tensor) else t for t in batch))
+            module(batch)
+            evidence.append(seen.pop()[real(batch)].cpu())
+        hook.remove()
+        above = quantile_above(torch.cat(evidence), torch.tensor(rate))
+        configurator.threshold.copy_(above if rate > 0 else torch.full_like(above, torch.inf))
+
+
+def real(batch: Batch) -> Tensor:
+    """(B, L) bool: tokens that are not padding."""
+    if batch.padding_mask is not None:
+        return ~batch.padding_mask
+    return torch.ones_like(batch.inputs, dtype=torch.bool)
+
+
+def write(run_dir: Path, split: str, checkpoint: str, points: list[dict[str, float]]) -> None:
+    """The points as JSON, and as curves over the rate."""
+    path = run_dir / f"rates_{split}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"checkpoint": checkpoint, "points": points}, indent=2) + "\n")
+    temporary.replace(path)
+    with SummaryWriter(str(run_dir)) as writer:
+        for point in points:
+            for name, value in point.items():
+                if name != "rate" and "/" not in name:
+                    writer.add_scalar(f"rate_curve/{name}", value, round(1000 * point["rate"]))

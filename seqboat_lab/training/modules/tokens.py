@@ -1,0 +1,110 @@
+"""LightningModule of tasks that ask for an answer at some of the tokens, each from the tokens up to it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
+from seqboat_lab.nn import LanguageModel
+from seqboat_lab.nn.models import Activation, ModelOutput
+from seqboat_lab.training.activation_cost import mean_over_ranks
+from seqboat_lab.training.metrics import activation_metric_names
+from seqboat_lab.training.modules.base import TrainingModule
+from seqboat_lab.training.modules.language_modelling import nats
+
+CLASSES = 16
+"""No task has more classes of tokens."""
+
+
+class TokenModule(TrainingModule):
+    """Cross-entropy training of a `LanguageModel` whose logits answer at the scored positions alone."""
+
+    monitor = ("val/accuracy", "max")
+
+    def __init__(self, config: ExperimentConfig, spec: TaskSpec):
+        super().__init__(config, LanguageModel(config.model, spec.vocab_size))
+        self.val_answers = Answers()
+        self.val_classes = ClassRates(config.model.activating_layers)
+
+    @staticmethod
+    def metric_names(config: ExperimentConfig) -> list[str]:
+        """What a validation reports."""
+        activations = activation_metric_names(config.model.activating_layers)
+        return [f"val/{name}" for name in ("accuracy", "loss", *activations)]
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        return self.model(batch.inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        out = self(batch)
+        scored = batch.labels != IGNORED
+        loss = nats(out.logits, batch.labels).sum() / mean_over_ranks(scored.sum())
+        total = self.with_activation_cost(loss, out.activations, batch.padding_mask)
+        self.tick(batch.inputs.numel())
+        self.watch(loss)
+        if self.is_log_step():
+            self.log_train(loss, out.activations, batch.padding_mask)
+            correct = (out.logits.argmax(-1) == batch.labels)[scored].float().mean()
+            self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
+        return total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        out = self(batch)
+        self.val_answers.update(out.logits, batch.labels)
+        self.val_activation.update(out.activations, batch.padding_mask)
+        self.val_classes.update(out.activations, self.trainer.datamodule.token_class(batch.inputs))
+
+    def on_validation_epoch_end(self) -> None:
+        values = self.val_answers.compute() | self.val_classes.compute(self.trainer.datamodule.classes)
+        self.log_validation(values, self.val_answers, self.val_classes)
+
+
+class ClassRates(Metric):
+    """Which tokens each layer activates: the share of each class of token, such as keys, values, noise, questions."""
+
+    full_state_update = False
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.add_state("tokens", torch.zeros(CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("active", torch.zeros(layers, CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, activations: list[Activation], classes: Tensor) -> None:
+        """classes (B, L): number of each token's class, below `CLASSES`."""
+        self.tokens += torch.bincount(classes.flatten(), minlength=CLASSES)
+        for i, activation in enumerate(activations):
+            self.active[i] += torch.bincount(classes[activation.active], minlength=CLASSES)
+
+    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """`activation_rate_of_<class>/layer_<i>` of the classes that occur."""
+        rates = (self.active / self.tokens).float()
+        return {
+            f"activation_rate_of_{name}/layer_{i}": row[c]
+            for c, name in enumerate(names)
+            if self.tokens[c]
+            for i, row in enumerate(rates)
+        }
+
+
+class Answers(Metric):
+    """Accuracy and cross-entropy (nats) over the scored positions, exact for any batches and processes."""
+
+    full_state_update = False
+
+    def __init__(self):
+        super().__init__()
+        for name in ("correct", "nats", "scored"):  # float64 counts exactly
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """logits (B, L, ids), labels (B, L) with `IGNORED`."""
+        self.correct += (logits.argmax(-1) == labels).sum()
+        self.nats += nats(logits, labels).double().sum()
+        self.scored += (labels != IGNORED).sum()
+
+    def compute(self) -> dict[str, Any]:
+        return {"accuracy": (self.correct / self.scored).float(), "loss": (self.nats / self.scored).float()}
