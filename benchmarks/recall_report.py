@@ -33,6 +33,9 @@ One or two seeds each, on 25 November 2026: reasons to try, not results.
   training on it stays 1.000.
 - **Evidence measured from its own quantile**, so that a token at the edge has confidence 1/2, was worse than all else
   (0.20: keys and values are dropped before it is learnt what they are good for), and is not in the code.
+- **A short memory is learnt with a long one.** Trained with w = 16 from the start, `always` got 0.404 and
+  capacity+credit 0.3 got 0.403, as `never`: nothing is learnt before the reach is there. What was trained sparse with
+  w = 64 runs with w = 16 at 0.99 (`seqboat evaluate RUN model.memory_size=16`), `always` at 0.24. One seed.
 """
 
 
