@@ -97,7 +97,7 @@ class CapacityConfig(TemperedSoftmaxConfig):
     Like Mixture-of-Depths (arXiv 2404.02258) it keeps a budget, but a threshold looks at no later token as top-k does.
     """
 
-    kind: Literal["capacity"] = "capacity"
+    kind: Literal["capacity"] = "capacity"  # type: ignore[assignment]  # another kind with the same fields
     rate: float = 0.3
     """Share of the real tokens that is active in the end."""
     start_rate: float = 1.0

@@ -18,7 +18,7 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(path, f"{show(values)} is not a section; its fields are {', '.join(fields_of(cls))}")
     fields = fields_of(cls)
-    kwargs = {}
+    kwargs: dict[str, Any] = {}
     for key, value in values.items():
         full = f"{path}.{key}" if path else str(key)
         choose(full, key, fields, f"field of {cls.__name__}")

@@ -1,6 +1,5 @@
 """One trained model at several activation rates: how its quality falls as its threshold rises."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,25 +8,30 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from seqboat_lab.atomic import to_json, write_text
 from seqboat_lab.config import ConfigError
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Batch, Split
 from seqboat_lab.inference.evaluation import evaluate_blocks, load_run, root_device
-from seqboat_lab.nn.configurator import Decision, quantile_above
+from seqboat_lab.nn.configurator import Configurator, Decision, quantile_above
 from seqboat_lab.training.experiment import quiet
 from seqboat_lab.training.modules.base import TrainingModule
 
 
-class AtThreshold(nn.Module):
+class AtThreshold(Configurator):
     """A trained configurator that is active where its evidence exceeds a threshold of our choice."""
 
-    def __init__(self, trained: nn.Module):
+    threshold: Tensor
+
+    def __init__(self, trained: Configurator):
         super().__init__()
         self.trained, self.logits = trained, trained.logits
         self.register_buffer("threshold", torch.tensor(-torch.inf))
 
     def forward(self, u: Tensor, position: Tensor | int) -> Decision:
-        decision = self.trained(u, position)
+        decision: Decision = self.trained(u, position)
+        if decision.evidence is None:
+            raise ConfigError("--rates", "is for configurators that tell their evidence, which this run's does not")
         return decision._replace(active=decision.evidence > self.threshold)
 
 
@@ -85,6 +89,7 @@ def set_rate(
         seen: list[Tensor] = []
 
         def remember(_: nn.Module, inputs: Any, decision: Decision, seen: list[Tensor] = seen) -> None:
+            assert decision.evidence is not None  # or it would have been refused
             seen.append(decision.evidence)
 
         hook = configurator.register_forward_hook(remember)
@@ -93,7 +98,8 @@ def set_rate(
         for number, batch in enumerate(datamodule.evaluation_dataloader("val")):
             if number == limit:
                 break
-            batch = Batch(*(t.to(module.device) if isinstance(t, Tensor) else t for t in batch))
+            mask = None if batch.padding_mask is None else batch.padding_mask.to(module.device)
+            batch = Batch(batch.inputs.to(module.device), mask, batch.labels, batch.fresh)
             module(batch)
             evidence.append(seen.pop()[real(batch)].cpu())
         hook.remove()
@@ -111,9 +117,7 @@ def real(batch: Batch) -> Tensor:
 def write(run_dir: Path, split: str, checkpoint: str, points: list[dict[str, float]]) -> None:
     """The points as JSON, and as curves over the rate."""
     path = run_dir / f"rates_{split}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"checkpoint": checkpoint, "points": points}, indent=2) + "\n")
-    temporary.replace(path)
+    write_text(path, to_json({"checkpoint": checkpoint, "points": points}, indent=2) + "\n")
     with SummaryWriter(str(run_dir)) as writer:
         for point in points:
             for name, value in point.items():

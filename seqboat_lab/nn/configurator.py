@@ -43,6 +43,9 @@ class Configurator(nn.Module):
     logits: int
     """How many router logits it reads."""
 
+    def track(self, evidence: Tensor | None, padding_mask: Tensor | None) -> None:
+        """Called with the evidence of each training batch, (B, L), and its padding, by those that follow it."""
+
 
 class TemperedSoftmax(Configurator):
     """p = softmax(u / tau); active where p[1] > p[0], with confidence p[1] (Ren et al. 2023, eq. 4-6).
@@ -78,6 +81,8 @@ class Capacity(TemperedSoftmax):
     """
 
     config: CapacityConfig
+    batches: Tensor
+    threshold: Tensor
 
     def __init__(self, config: CapacityConfig, d_model: int, layer: int = 0):
         super().__init__(config, d_model, layer)
@@ -104,13 +109,15 @@ class Capacity(TemperedSoftmax):
     def momentum(self) -> Tensor:
         """What the threshold keeps of itself: more and more in the last tenth of a planned training, when weights
         hardly move any more and a mean over many batches is nearer to the rate asked for than the last few of them."""
-        late = 0.0 if self.planned_batches is None else (self.batches - 0.9 * self.planned_batches).clamp(min=0)
-        window = 1 / (1 - self.config.momentum) + torch.zeros_like(self.threshold) + late / 2
+        window = torch.full_like(self.threshold, 1 / (1 - self.config.momentum))
+        if self.planned_batches is not None:
+            window = window + (self.batches - 0.9 * self.planned_batches).clamp(min=0) / 2
         return 1 - 1 / window
 
     @torch.no_grad()
-    def track(self, evidence: Tensor, padding_mask: Tensor | None) -> None:
+    def track(self, evidence: Tensor | None, padding_mask: Tensor | None) -> None:
         """Move the threshold by one training batch: evidence (B, L), padding_mask (B, L) True = padding."""
+        assert evidence is not None  # its own
         seen = quantile_above(evidence.detach(), self.rate(), padding_mask)
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(seen)
@@ -136,7 +143,7 @@ def plan_training(model: nn.Module, batches: int) -> None:
     """Tells the configurators of a model whose decisions follow a schedule how many training batches it has."""
     for module in model.modules():
         if hasattr(module, "planned_batches"):
-            module.planned_batches = batches
+            module.planned_batches = batches  # type: ignore[assignment]  # to torch, a tensor or a module
 
 
 class GumbelSoftmax(Configurator):

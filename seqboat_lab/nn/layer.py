@@ -73,8 +73,9 @@ class SeqBoatLayer(nn.Module):
         m, ssm_state = self.ssm(xn, padding_mask, state and state.ssm, need_state=state is not None)
         decision, s, m = self._route(m, torch.arange(start, start + x.shape[1], device=x.device))
         active, confidence, evidence = decision
-        if self.training and hasattr(self.configurator, "track"):
-            self.configurator.track(evidence, padding_mask)
+        track = getattr(self.configurator, "track", None)  # one from outside need not have it
+        if self.training and track is not None:
+            track(evidence, padding_mask)
         if padding_mask is not None:
             active = active & ~padding_mask
         packing = pack(active, offset=start)

@@ -32,7 +32,7 @@ from seqboat_lab.training.modules.tokens import TokenModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
 
-MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule]] = {
+MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type[TokenModule]] = {
     "classifier": ClassificationModule,
     "pair": ClassificationModule,
     "language_model": LanguageModelModule,

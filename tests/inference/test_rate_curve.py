@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seqboat_lab.cli import main
 from seqboat_lab.inference.evaluation import evaluate
 from seqboat_lab.training import experiment
-from tests.training.test_tokens import TINY
+from tests.training.modules.test_tokens import TINY
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ class TokenModule(TrainingModule):
     monitor = ("val/accuracy", "max")
 
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
+        assert spec.vocab_size is not None  # such tasks have ids
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
         self.val_answers = Answers()
         self.val_classes = ClassRates(config.model.activating_layers)
@@ -52,14 +53,19 @@ class TokenModule(TrainingModule):
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
         return total
 
+    @property
+    def data(self) -> Any:
+        """The task's DataModule, which knows the classes of its tokens."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)
         self.val_answers.update(out.logits, batch.labels)
         self.val_activation.update(out.activations, batch.padding_mask)
-        self.val_classes.update(out.activations, self.trainer.datamodule.token_class(batch.inputs))
+        self.val_classes.update(out.activations, self.data.token_class(batch.inputs))
 
     def on_validation_epoch_end(self) -> None:
-        values = self.val_answers.compute() | self.val_classes.compute(self.trainer.datamodule.classes)
+        values = self.val_answers.compute() | self.val_classes.compute(self.data.classes)
         self.log_validation(values, self.val_answers, self.val_classes)
 
 
@@ -67,6 +73,8 @@ class ClassRates(Metric):
     """Which tokens each layer activates: the share of each class of token, such as keys, values, noise, questions."""
 
     full_state_update = False
+    tokens: Tensor
+    active: Tensor
 
     def __init__(self, layers: int):
         super().__init__()
@@ -79,7 +87,7 @@ class ClassRates(Metric):
         for i, activation in enumerate(activations):
             self.active[i] += torch.bincount(classes[activation.active], minlength=CLASSES)
 
-    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:
+    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:  # type: ignore[override]  # torchmetrics passes them on
         """`activation_rate_of_<class>/layer_<i>` of the classes that occur."""
         rates = (self.active / self.tokens).float()
         return {
@@ -94,6 +102,9 @@ class Answers(Metric):
     """Accuracy and cross-entropy (nats) over the scored positions, exact for any batches and processes."""
 
     full_state_update = False
+    correct: Tensor
+    nats: Tensor
+    scored: Tensor
 
     def __init__(self):
         super().__init__()
