@@ -80,7 +80,7 @@ def _field_type(schema: type, key: str, values: Mapping[str, Any]) -> Any:
 
 def _copy(values: Any) -> Any:
     if isinstance(values, Mapping):
-        return {key: _copy(value) for key, value in values.items()}
+        return {str(key): _copy(value) for key, value in values.items()}  # a layer's number, too
     return [_copy(value) for value in values] if isinstance(values, list) else values
 
 
@@ -98,7 +98,7 @@ def _lay_over(values: dict[str, Any], key: str, new: Any) -> None:
         values = below
     if isinstance(new, Mapping) and isinstance(values.get(last), dict):
         for name, inner in new.items():
-            _merge_in(values[last], name, inner)
+            _merge_in(values[last], str(name), inner)
     else:
         values[last] = _copy(new)
 
@@ -107,7 +107,7 @@ def _merge_in(values: dict[str, Any], name: str, new: Any) -> None:
     """Like `_lay_over` for a name that is one, dots and all."""
     if isinstance(new, Mapping) and isinstance(values.get(name), dict):
         for inner_name, inner in new.items():
-            _merge_in(values[name], inner_name, inner)
+            _merge_in(values[name], str(inner_name), inner)
     else:
         values[name] = _copy(new)
 

@@ -151,7 +151,7 @@ def _name(key: str, name: Any, kind: type) -> Any:
     if kind is not int:
         return str(name)
     if not (str(name).isdecimal() and len(str(name)) < 9):
-        raise ConfigError(f"{key}.{show(name)}", f"{show(name)} is not possible here; expected a whole number from 0")
+        raise ConfigError(f"{key}.{name}"[:200], f"{show(name)} is not possible here; expected a whole number from 0")
     return int(name)
 
 

@@ -66,15 +66,16 @@ def _refuse_depth(text: str, where: str) -> None:
             raise ConfigError(where, f"is nested more than {DEEPEST} levels deep")
 
 
-def _refuse_odd(value: Any, where: str) -> None:
-    """Raises for what YAML has and a configuration has not: keys that are no text, sets, bytes."""
+def _refuse_odd(value: Any, where: str, inside: bool = False) -> None:
+    """Raises for what YAML has and a configuration has not: keys that are no text (inside, whole numbers may be: those
+    of layers), sets, bytes."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not isinstance(key, str):
+            if not (isinstance(key, str) or (inside and isinstance(key, int) and not isinstance(key, bool))):
                 raise ConfigError(where, f"{show(key)} is no name of a field; put it in quotes if it is one")
-            _refuse_odd(inner, where)
+            _refuse_odd(inner, where, inside=True)
     elif isinstance(value, list):
         for inner in value:
-            _refuse_odd(inner, where)
+            _refuse_odd(inner, where, inside=True)
     elif not (value is None or isinstance(value, (str, int, float))):
         raise ConfigError(where, f"{show(value)} is neither text, a number, a list nor a mapping")

@@ -130,8 +130,8 @@ class SeqBoatLayer(nn.Module):
         """
         m = self.dropout(F.silu(m.to(self.hx_proj.weight.dtype)))
         u, s = self.hx_proj(m).split([self.configurator.logits, m.shape[-1]], dim=-1)
-        active, confidence = self.configurator(u, position)
-        return Decision(active & torch.isfinite(m.detach().sum(-1)), confidence), s, m
+        decision: Decision = self.configurator(u, position)
+        return decision._replace(active=decision.active & torch.isfinite(m.detach().sum(-1))), s, m
 
     def _combine(self, x: Tensor, s: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """silu(s + y + x); a causal layer drops out s + y together, a bidirectional one dropped y before."""
