@@ -39,7 +39,10 @@ class Components(Mapping[str, type]):
     def settings(self, key: str, name: object) -> type:
         """The dataclass of a component's settings. Raises `ConfigError` about `key` if there is no such component."""
         if not (isinstance(name, str) and ":" in name):
-            return self.known[choose(key, name, self.known, self.what)][0]
+            try:
+                return self.known[choose(key, name, self.known, self.what)][0]
+            except ConfigError as error:
+                raise ConfigError(key, f"{error.problem}, or package.module:Class of your own") from None
         found = getattr(load(key, name), "Config", None)
         if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
             raise ConfigError(key, f"{show(name)} has no settings; expected an attribute Config, a frozen dataclass")
@@ -87,7 +90,9 @@ def load(key: str, path: str) -> type[Any]:
     except AttributeError as error:
         if getattr(error, "obj", None) is not sys.modules.get(module):
             raise
-        known = [n for n, value in vars(sys.modules[module]).items() if isinstance(value, type)]
+        known = [
+            n for n, value in vars(sys.modules[module]).items() if isinstance(value, type) and hasattr(value, "Config")
+        ]
         return choose(key, name, known, f"class of {module}")  # type: ignore[return-value]  # raises, and names the nearest
     except Exception as error:  # whatever a module of the user's does when it is imported
         raise ConfigError(key, f"{show(path)} cannot be imported: {type(error).__name__}: {error}") from error

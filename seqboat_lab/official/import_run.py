@@ -42,7 +42,7 @@ def import_official(
         symbols: our token -> what the dictionary calls it, where the names differ.
 
     Raises `ConfigError`: the file is not such a checkpoint, its model does not belong to the task, or a token of the
-    task is not in the dictionary. A byte that the dictionary lacks never occurred in the authors' data: it gets <unk>.
+    task is not in the dictionary. A byte that it lacks never occurred in the authors' data: it gets `<unk>`.
     """
     try:
         official = read_official_checkpoint(path)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution
 
-from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, require
+from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, is_file, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
@@ -182,6 +182,9 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
         given = values.get(section) or {}
         require(isinstance(given, Mapping), section, given, "a mapping of fields to values")
         values[section] = given
+    beside = path.parent / str(values["experiment"])
+    if beside.suffix in (".yaml", ".yml") and is_file(beside):  # a sweep may lie with its experiment, anywhere
+        values["experiment"] = str(beside)
     values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
     values["space"] = flatten_space(values["space"])
     values["reference"] = values.get("reference") or {}
@@ -219,7 +222,10 @@ def check(sweep: SweepConfig) -> None:
                 experiment = sweep.experiment_with(params)
             except ConfigError as error:
                 _check_base(sweep, error)
-                raise ConfigError(f"space.{key}", f"{value!r} gives no possible experiment: {error}") from None
+                named = [k for k in examples if f"{error.key}.".startswith(f"{k}.")]  # another field may be to blame
+                blamed = named[0] if named else key
+                problem = f"{params[blamed]!r} gives no possible experiment: {error}"
+                raise ConfigError(f"space.{blamed}", problem) from None
             for metric in sweep.objectives:
                 choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
 

@@ -90,4 +90,4 @@ class SweepView:
                 searched = "  ".join(f"{short(k)} {format_value(row.get(k))}" for k in self.sweep.space)
                 reached = "  ".join(f"{m} {format_value(row[m])}" for m in self.sweep.metrics)
                 what = f"trial {row['number']} {row['state']}: {searched} -> {reached} {row['error']}"
-                print(f"[{done}/{self.sweep.trials}] {what}", flush=True)
+                print(f"[{len(self.told)}/{self.sweep.trials}] {what}", flush=True)

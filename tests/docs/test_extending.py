@@ -98,7 +98,7 @@ def test_all_of_it_is_searched(tmp_path):
         ("model.ssm.kernel=broken:Kernel", "model.ssm.kernel: 'broken:Kernel' cannot be imported: ZeroDivisionError: division"),
         ("model.ssm={kernel: my_kernel:Decay, strat: 1}", "model.ssm.strat: unknown field of DecayConfig 'strat' (did you mean 'start'"),
         ("model.ssm={kernel: my_kernel:Decay, start: 1.0}", "model.ssm.start: 1.0 is not possible here; expected a number below 1"),
-        ("task=my_task:Majority", "task: unknown class of my_task 'Majority' (did you mean 'MajorityConfig'?)"),
+        ("task=my_task:Majority", "task: unknown class of my_task 'Majority' (did you mean 'MajorityDataModule'?)"),
     ],
 )  # fmt: skip
 def test_a_part_that_is_not_there_is_one_line(override, line, capsys):
