@@ -224,7 +224,8 @@ def test_bfloat16_autocast_stays_close_to_float32(make_layer, attention, bidirec
     assert error < 0.02
 
 
-@pytest.mark.parametrize("position", ["bias", *(pytest.param(p, marks=pytest.mark.slow) for p in ("local", "rotary"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("position", ["bias", "local", "rotary"])
 def test_the_compiled_layer_equals_the_eager_one(make_layer, position):
     layer = make_layer(position=position, bidirectional=position != "rotary").float()
     compiled = torch.compile(layer)

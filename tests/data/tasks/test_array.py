@@ -391,6 +391,7 @@ def test_mistakes_leave_no_run_behind(experiment, tmp_path, capsys):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_searches_a_field_of_the_data(experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = metric_names(load_experiment(str(experiment)))  # before there is any file

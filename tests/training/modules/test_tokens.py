@@ -77,6 +77,7 @@ def test_two_processes_equal_one_on_the_joined_batch(tiny_recall, tmp_path):
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_capacity_meets_its_rate_in_two_processes_that_decide_alike(tiny_recall, tmp_path):
     config = tiny_recall("trainer.max_steps=240", "trainer.val_every=240", "data.val_size=300", "data.batch_size=16")
     two = run_with_two_processes(config, tmp_path)
