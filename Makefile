@@ -55,7 +55,8 @@ notebooks: setup  ## run the notebooks on the newest sweep and write them as HTM
 	$(BIN)/jupyter nbconvert --to html --execute --output-dir runs/notebooks notebooks/*.ipynb
 
 docs: setup  ## build the site into build/site, strict: a broken link fails
-	$(MKDOCS) build -q --site-dir build/site
+	@out=$$($(MKDOCS) build --strict --site-dir build/site 2>&1) || { echo "$$out"; exit 1; }
+	@echo "wrote build/site/index.html"
 
 docs-serve: setup  ## the site on port 8000, rebuilt as its sources change
 	$(MKDOCS) serve
@@ -65,7 +66,7 @@ lint: setup  ## style, format (ruff), types (mypy), imports that go up (import-l
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
-	$(MKDOCS) build -q --site-dir build/site
+	@out=$$($(MKDOCS) build --strict --site-dir build/site 2>&1) || { echo "$$out"; exit 1; }
 
 format: setup  ## let ruff rewrite what lint would refuse
 	$(BIN)/ruff check --fix .
