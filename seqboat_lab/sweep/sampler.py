@@ -33,15 +33,15 @@ class TrialSampler(BaseSampler):
 
     Workers cannot propose the same values then, wherever and whenever they were started, and what a sweep proposes
     depends on the trials finished so far, not on who asks. (Optuna's samplers keep what they learn in the study.)
-    Where the budget allows, every choice of every field is tried at least once, at the start.
+    At the start the choices of every field are gone through, so that as many as the budget allows are tried.
     """
 
     def __init__(self, sweep: SweepConfig, attributes: Mapping[str, str]):
         """`attributes` are given to each trial before anything else happens to it."""
         self.config, self.seed, self.attributes = sweep.sampler, sweep.seed, attributes
         self.sampler = self._seeded(0)  # another one for each trial
-        choices = {key: d.choices for key, d in sweep.distributions().items() if isinstance(d, CategoricalDistribution)}
-        self.choices = {key: values for key, values in choices.items() if len(values) <= sweep.trials}
+        distributions = sweep.distributions().items()
+        self.choices = {key: d.choices for key, d in distributions if isinstance(d, CategoricalDistribution)}
 
     def _seeded(self, seed: int) -> BaseSampler:
         return SAMPLER_CONFIGS.implementation(self.config.kind)(self.config, seed)
@@ -58,20 +58,23 @@ class TrialSampler(BaseSampler):
         """A choice for each field of which some were never tried.
 
         The first trials go through the choices of every field, in an order that the seed and the number alone decide,
-        so that workers cannot take the same. Later ones take what was missed, as by a trial lost while it asked.
+        so that workers cannot take the same. What was missed is taken next: by a trial lost while it asked, or before
+        the budget grew to allow for all.
         """
         start = max(map(len, self.choices.values()), default=0)
-        trials = study.get_trials(deepcopy=False) if number >= start else []
+        trials = [t for t in study.get_trials(deepcopy=False) if t.number < number] if self.choices else []
         found = {}
         for place, (key, values) in enumerate(self.choices.items()):
+            tried = {values.index(t.params[key]) for t in trials if key in t.params}
+            missing = [i for i in range(len(values)) if i not in tried]
             if number < start:
                 rounds, turn = divmod(number, len(values))
                 order = np.random.default_rng([self.seed, place, rounds]).permutation(len(values))
-                found[key] = values[order[turn]]
-                continue
-            tried = {values.index(t.params[key]) for t in trials if key in t.params and t.number < number}
-            if missing := [v for i, v in enumerate(values) if i not in tried]:
-                found[key] = missing[number % len(missing)]
+                if not missing or order[turn] in missing:
+                    found[key] = values[order[turn]]
+                    continue
+            if missing:
+                found[key] = values[missing[number % len(missing)]]
         return found
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -124,6 +124,19 @@ def test_every_choice_is_tried_when_the_budget_allows(tiny_sweep, sampler, seed)
     assert {t.params["model.layers"] for t in study.trials} == {1, 2}
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 5])
+def test_every_choice_is_tried_when_the_budget_grows_to_allow_it(tiny_sweep, first):
+    space = "space={model.ssm.kernel: {choices: [ema, cema, s4d, s4, s5, lru]}}"
+    for trials in (first, 6):
+        sweep = load_sweep(tiny_sweep(), [space, f"trials={trials}", "sampler=random", "name=grown"])
+        lock, study = studies.WorkerLock(sweep.directory), studies.open_study(sweep)
+        while trial := studies.claim(study, sweep, lock):
+            study.tell(trial, [0.1, 0.5])
+    assert sorted(t.params["model.ssm.kernel"] for t in study.trials) == sorted(
+        ["ema", "cema", "s4d", "s4", "s5", "lru"]
+    )
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_a_choice_that_was_missed_is_tried_later(tiny_sweep, sampler, monkeypatch):
     space = "space={model.ssm.kernel: {choices: [ema, cema, s4d, s4, s5, lru]}}"
