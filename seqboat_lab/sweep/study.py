@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config.checks import ConfigError
+from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.journal import LOST_WORKER
 from seqboat_lab.sweep.sampler import TrialSampler
@@ -85,8 +86,14 @@ def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optu
     """A new trial within the budget, or None when it is used up.
 
     Storages have no transaction over counting and creating: a worker that was beaten to the last trial sees
-    so by the numbers of the trials, and gives its own back.
+    so by the numbers of the trials, and gives its own back. And SQLite gives one waiting trial to two who ask at once,
+    so workers that share the directory take turns.
     """
+    with locked(sweep.directory / "claim"):
+        return _claim(study, sweep, worker)
+
+
+def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
     if sum(map(counts, study.get_trials(deepcopy=False))) >= sweep.trials:
         return None
     study.sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too

@@ -1,5 +1,6 @@
 """Checkpoints: written so that a good one is never lost, read with a way back to the one before."""
 
+import itertools
 import os
 import sys
 from contextlib import suppress
@@ -137,3 +138,11 @@ class Checkpoint(NamedTuple):
 def has_checkpoint(run_dir: Path) -> bool:
     """Whether there is anything to go on from."""
     return any((run_dir / "checkpoints" / name).is_file() for name in (LAST, PREVIOUS))
+
+
+def set_checkpoints_aside(run_dir: Path) -> Path:
+    """Moves a run's checkpoints out of the way; returns where they are."""
+    names = (run_dir / f"checkpoints-unreadable{f'-{n}' if n else ''}" for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    (run_dir / "checkpoints").rename(aside)
+    return aside

@@ -21,7 +21,14 @@ from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.callbacks.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.callbacks.progress import ProgressReport
-from seqboat_lab.training.checkpoints import LAST, Checkpoint, MovableCheckpoint, SafeCheckpointIO, has_checkpoint
+from seqboat_lab.training.checkpoints import (
+    LAST,
+    Checkpoint,
+    MovableCheckpoint,
+    SafeCheckpointIO,
+    has_checkpoint,
+    set_checkpoints_aside,
+)
 from seqboat_lab.training.files import run_files, told_once
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
 from seqboat_lab.training.loggers import Curves, MetricsCsv
@@ -186,7 +193,8 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict:
 
 
 def resume_or_start(config: ExperimentConfig, run_dir: Path) -> dict:
-    """What a scheduler may call again and again: the summary if this run has ended, else it goes on, or starts.
+    """What a scheduler may call again and again: the summary if this run has ended, else it goes on, or starts; it
+    starts anew, too, where no checkpoint can be read, which is said and leaves them in `checkpoints-unreadable/`.
 
     Raises `ConfigError` as `resumable` does, as of another run in this directory.
     """
@@ -196,6 +204,14 @@ def resume_or_start(config: ExperimentConfig, run_dir: Path) -> dict:
     with suppress(ConfigError):  # no summary: not at its end
         if read_summary(run_dir)["steps"] >= config.trainer.max_steps:
             return read_summary(run_dir)
+    try:
+        Checkpoint.newest(run_dir)
+    except ConfigError as error:
+        if is_first_process():
+            with run_files(run_dir):
+                aside = set_checkpoints_aside(run_dir)
+            print(f"warning: {error}; it is kept in {aside}, and the run starts anew", file=sys.stderr)
+        return fit(config, run_dir)
     config, checkpoint = resumable(run_dir, config)
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     return fit(config, run_dir, checkpoint)

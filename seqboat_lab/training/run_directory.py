@@ -127,7 +127,15 @@ def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
         raise ConfigError(str(run_dir), "is a file; expected the directory of a run, such as runs/listops_short/<time>")
     if not (run_dir / "config.yaml").is_file():
         raise ConfigError(str(run_dir), "is no run directory: it has no config.yaml")
-    return load_experiment(run_dir / "config.yaml", overrides)
+    path = run_dir / "config.yaml"
+    try:
+        return load_experiment(path, overrides)
+    except ConfigError as error:
+        if overrides:
+            run_config(run_dir)  # raises if the file is to blame, and no override
+            raise
+        problem = f"holds no experiment that can be run; is it damaged? ({error})"
+        raise ConfigError(str(path), problem) from None
 
 
 def resumable(run_dir: Path, wanted: ExperimentConfig | Sequence[str]) -> tuple[ExperimentConfig, Checkpoint]:

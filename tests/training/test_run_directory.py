@@ -124,11 +124,19 @@ def test_damaged_files_of_a_run_are_one_line_or_made_again(command, tmp_path, ca
     steps = [json.loads(line)["step"] for line in (run_dir / "validations.jsonl").read_text().splitlines()]
     assert steps == [4, 8, 9]
     capsys.readouterr()
+    for checkpoint in (run_dir / "checkpoints").glob("*.ckpt"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    (run_dir / "summary.json").unlink()
+    assert command(run_dir, "--resume-or-start", "trainer.max_steps=9") == 0  # no circle, whatever happened
+    assert f"it is kept in {run_dir}/checkpoints-unreadable, and the run starts anew" in capsys.readouterr().err
+    assert json.loads((run_dir / "summary.json").read_text())["steps"] == 9
+    capsys.readouterr()
     for damage in ("\0", "- a", "task: [", "task: nowhere", ""):
         (run_dir / "config.yaml").write_text(damage)
         for arguments in (["fit", "--resume", str(run_dir)], ["evaluate", str(run_dir)], ["generate", str(run_dir)]):
             assert main(arguments) == 2, (damage, arguments)
-            assert len(capsys.readouterr().err.splitlines()) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"{run_dir}/config.yaml" in line
     (run_dir / "config.yaml").unlink()
     (run_dir / "config.yaml").mkdir()
     for arguments in (["fit", "--resume", str(run_dir)], ["evaluate", str(run_dir)], ["generate", str(run_dir)]):
