@@ -161,7 +161,8 @@ def find_sweep(name: str | Path) -> Path:
     """
     name = os.path.expanduser(name)
     below = [Path(f"{name}{suffix}") for suffix in ("", ".yaml")]
-    for path in [below[0], *(root / p for root in (Path("sweeps"), SWEEP_DIR) for p in below[::-1])]:
+    roots = (Path("sweeps"), SWEEP_DIR, SWEEP_DIR.parent)
+    for path in [below[0], *(root / p for root in roots for p in below[::-1])]:
         try:
             if path.is_file():
                 return path

@@ -156,6 +156,7 @@ def test_a_choice_that_was_missed_is_tried_later(tiny_sweep, sampler, monkeypatc
 def test_sweeps_are_found_by_name_from_any_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_sweep("listops_pareto").name == "listops_pareto"
+    assert load_sweep("sweeps/listops_pareto.yaml").name == "listops_pareto"
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.v2.yaml").write_text("")
     assert str(find_sweep("mine.v2")) == "sweeps/mine.v2.yaml"
