@@ -85,8 +85,10 @@ class TrialProcess:
         log = self.run_dir / "log.txt"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         for line in reversed(lines):  # a user's error is the last thing said, an exception ends its traceback
-            if line.startswith("seqboat: ") or ERROR_LINE.match(line):
+            if line.startswith("seqboat: "):
                 return line.removeprefix("seqboat: ")
+            if ERROR_LINE.match(line):
+                return f"{line} (its traceback is in {log})"
         code = self.process.exitcode
         assert code is not None  # it has ended
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
