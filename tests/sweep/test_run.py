@@ -161,6 +161,7 @@ def test_workers_that_die_before_the_budget_is_used_make_a_failure(tiny_sweep, m
         assert said.removeprefix("seqboat: ") in shown.err or status == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):
     tiny_sweep(steps=40)
     process = start()

@@ -27,7 +27,7 @@ def run_with_two_processes(config, run_dir: Path) -> dict:
     return read_summary(run_dir)
 
 
-@pytest.mark.parametrize("attention", ["softmax", "relu2"])
+@pytest.mark.parametrize("attention", ["softmax", pytest.param("relu2", marks=pytest.mark.slow)])
 def test_two_processes_equal_one_on_the_joined_batch(tiny, tmp_path, attention):
     # plain SGD steps would do; Adam's first ones divide by |g|, so near-zero gradients need double precision
     config = tiny(
