@@ -1,4 +1,4 @@
-"""Gated attention over the working memory of active tokens (MODEL.md step 6)."""
+"""Gated attention over the working memory of active tokens (docs/model.md, step 6)."""
 
 from typing import NamedTuple
 

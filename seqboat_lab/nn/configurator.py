@@ -1,4 +1,4 @@
-"""Latent configurators: decide token by token whether attention is needed (MODEL.md step 4).
+"""Latent configurators: decide token by token whether attention is needed (docs/model.md, step 4).
 
 Each is made from its config, d_model and the number of its layer, says how many router logits it reads, and
 maps logits u (..., logits) and original positions (those of u's last but one dimension, or one number for all)

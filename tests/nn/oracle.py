@@ -1,4 +1,4 @@
-"""A SeqBoat layer written straight from MODEL.md with loops and full matrices: slow, plain, independent of `nn/`'s code paths."""
+"""A SeqBoat layer written straight from docs/model.md with loops and full matrices: slow, plain, independent of `nn/`'s code paths."""
 
 import math
 
