@@ -91,9 +91,10 @@ def expand(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             expanded[key] = expand(hint, expanded[key])
         elif get_origin(hint) is dict and isinstance(expanded[key], Mapping):
             inner = get_args(hint)[1]
-            named = {str(name): value for name, value in expanded[key].items()}
-            whole = {name: v for name, v in named.items() if not (is_section(inner) and isinstance(v, Mapping))}
-            expanded[key] = {name: whole.get(name) if name in whole else expand(inner, v) for name, v in named.items()}
+            expanded[key] = {
+                str(name): expand(inner, value) if is_section(inner) and isinstance(value, Mapping) else value
+                for name, value in expanded[key].items()
+            }
     return expanded
 
 
