@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqboat_lab.analysis.pareto import completed, front_of, hypervolume_history, is_number
+from seqboat_lab.analysis.pareto import completed, feasible, front_of, hypervolume_history, is_number
 
 LABELS = {
     "val/accuracy": "validation accuracy",
@@ -149,6 +149,7 @@ def _draw_progress(axis: Axes, rows: Sequence[Row], objectives: Mapping[str, str
     if stopped:
         scatter(stopped, marker="x", color="0.6", label="stopped early\n(last value)")
     complete = sorted(completed(rows, objectives), key=lambda row: row["number"])
+    complete = feasible(complete)
     best = list(accumulate((row[metric] for row in complete), max if objectives[metric] == "maximize" else min))
     if best:
         axis.step([row["number"] for row in complete], best, where="post", color="tab:red", lw=1, label="best so far")

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,12 @@ from optuna.distributions import BaseDistribution
 from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, is_file, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
-from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
+from seqboat_lab.sweep.check import check
+from seqboat_lab.sweep.constraints import Constraint
+from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, GridConfig, TPEConfig
+from seqboat_lab.sweep.search_space import SearchSpace
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
+from seqboat_lab.sweep.start import front_points, start_points
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files beside it need some
@@ -51,10 +55,16 @@ class SweepConfig:
     """Metric names, each with the direction that is better."""
     space: dict[str, Parameter]
     """Fields of the experiment, each with its values."""
+    constraints: dict[str, Constraint] = field(default_factory=dict)
+    """Metric names, each with the bounds that it must keep: trials that break one are never on the front."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of the experiment set for all trials."""
     trials: int = 20
-    """Budget: finished, stopped and failed trials together, over all workers and all calls."""
+    """Budget: finished, stopped and failed trials together, over all workers and all calls. Of a grid it is the size,
+    and may be left out."""
+    start: list = field(default_factory=list)
+    """Configurations to try first: a list of mappings of searched fields to values (the sampler draws what one leaves
+    out), or `{from: runs/sweeps/NAME/front}` for those of another sweep's front."""
     sampler: AnySamplerConfig = field(default_factory=TPEConfig, metadata={"tag": "kind", "among": SAMPLER_CONFIGS})
     """How Optuna proposes values."""
     seed: int = 0
@@ -109,25 +119,28 @@ class SweepConfig:
         values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
         return build(ExperimentConfig, merge(self.base(), values, ExperimentConfig))
 
+    def search_space(self) -> SearchSpace:
+        """The search space as Optuna sees it. Raises `ConfigError`."""
+        return SearchSpace(self.space, self.base())
+
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The search space as Optuna sees it."""
-        base = self.base()
-        found = {}
-        for key, parameter in self.space.items():
-            try:
-                hint = field_type(ExperimentConfig, key, base)
-            except ConfigError as error:
-                raise error.under("space") from None
-            try:
-                found[key] = parameter.distribution(hint)
-            except ConfigError as error:
-                raise error.under(f"space.{key}") from None
-        return found
+        """The distribution of every searched field."""
+        return self.search_space().distributions
+
+    def start_points(self, space: SearchSpace) -> list[dict[str, Any]]:
+        """The configurations to try first, as Optuna names their values. Raises `ConfigError`."""
+        return start_points(self.start, space)
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a study goes on, as JSON gives it back: what is searched, not how long or how."""
-        may_change = ("trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout")
+        may_change = ("trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout", "start")
         fields = {k: v for k, v in asdict(self).items() if k not in may_change}
+        if not self.constraints:  # what is not used is left out: studies of before it existed go on
+            del fields["constraints"]
+        for spec in fields["space"].values():
+            for name in ("step", "when"):
+                if spec[name] is None:
+                    del spec[name]
         fields |= {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
         return json.loads(json.dumps(fields))
 
@@ -188,8 +201,16 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
         values["experiment"] = str(beside)
     values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
     values["space"] = flatten_space(values["space"])
-    values["reference"] = values.get("reference") or {}
-    return build(SweepConfig, values)
+    for section in ("reference", "constraints"):
+        values[section] = values.get(section) or {}
+    source, given = values.get("start") or [], "trials" in values
+    written = not isinstance(source, Mapping)
+    sweep = build(SweepConfig, values | {"start": source if written else []})
+    if not written:
+        sweep = replace(sweep, start=front_points(source, sweep.search_space()))
+    if isinstance(sweep.sampler, GridConfig) and not given:
+        sweep = replace(sweep, trials=len(sweep.search_space().cells()))
+    return sweep
 
 
 def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
@@ -208,34 +229,3 @@ def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
             value = value[part]
         found |= dict(flatten({key: value}))
     return found
-
-
-def check(sweep: SweepConfig) -> None:
-    """Raises `ConfigError` for what could not be run or measured."""
-    from seqboat_lab.training.experiment import metric_names  # torch is slow to import
-
-    ranges: Mapping[str, Any] = sweep.distributions()  # of choices, or with low and high
-    examples = {key: getattr(d, "choices", None) or (d.low, d.high) for key, d in ranges.items()}
-    for key, values in examples.items():  # each value alone; the others at their first
-        for value in values:
-            params = {other: choices[0] for other, choices in examples.items()} | {key: value}
-            try:
-                experiment = sweep.experiment_with(params)
-            except ConfigError as error:
-                _check_base(sweep, error)
-                named = [k for k in examples if f"{error.key}.".startswith(f"{k}.")]  # another field may be to blame
-                blamed = named[0] if named else key
-                problem = f"{params[blamed]!r} gives no possible experiment: {error}"
-                raise ConfigError(f"space.{blamed}", problem) from None
-            for metric in sweep.objectives:
-                choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
-
-
-def _check_base(sweep: SweepConfig, found: ConfigError) -> None:
-    """Raises where the mistake found is in the experiment or the overrides, whatever values are searched."""
-    try:
-        sweep.experiment_with({})
-    except ConfigError as error:
-        if str(error) == str(found):
-            where = f"{sweep.experiment} with the sweep's overrides gives no possible experiment"
-            raise ConfigError("overrides", f"{where}: {error}") from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import optuna
 
 from seqboat_lab.sweep.config import Stopping
-from seqboat_lab.sweep.study import MEASURED
+from seqboat_lab.sweep.study import BROKEN, MEASURED
 
 
 def dominates(a: Sequence[float], b: Sequence[float], maximize: Sequence[bool]) -> bool:
@@ -24,6 +24,8 @@ def should_stop(
 
 
 def measured_at(study: optuna.Study, step: int, but: int) -> list[list[float]]:
-    """Objective values at `step` of all trials except number `but`."""
-    trials = (t for t in study.get_trials(deepcopy=False) if t.number != but)
+    """Objective values at `step` of all trials except number `but`, and those that broke a constraint there: whatever
+    they reach, they must stop none that keeps it."""
+    trials = [t for t in study.get_trials(deepcopy=False) if t.number != but]
+    trials = [t for t in trials if step not in t.user_attrs.get(BROKEN, ())]
     return [t.user_attrs[MEASURED][str(step)] for t in trials if str(step) in t.user_attrs.get(MEASURED, {})]

@@ -17,13 +17,15 @@ from optuna.trial import FrozenTrial, TrialState
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import is_broken
 from seqboat_lab.sweep.journal import LOST_WORKER
+from seqboat_lab.sweep.plan import REQUEUED, SURPLUS, configuration, replaced
 from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
 from seqboat_lab.sweep.trial import key_of, set_aside
 
-IDENTITY, WORKER, ERROR, REQUEUED, SURPLUS = "sweep", "worker", "error", "requeued", "surplus"  # attributes
-RUN, MEASURED, TABLE, KEY = "run", "measured", "row", "key"
+IDENTITY, WORKER, ERROR = "sweep", "worker", "error"  # attributes
+RUN, MEASURED, TABLE, KEY, BROKEN = "run", "measured", "row", "key", "broken"
 REFERENCE = "reference"  # of the study: the hypervolume's
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -78,8 +80,7 @@ def make_directory(sweep: SweepConfig) -> None:
 
 def counts(trial: FrozenTrial) -> bool:
     """Does this trial use up budget? Not if it was lost and queued again, or started by mistake."""
-    lost = REQUEUED in trial.user_attrs or SURPLUS in trial.user_attrs
-    return trial.state != TrialState.WAITING and not lost
+    return trial.state != TrialState.WAITING and not replaced(trial)
 
 
 def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
@@ -96,8 +97,10 @@ def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optu
 def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
     if sum(map(counts, study.get_trials(deepcopy=False))) >= sweep.trials:
         return None
-    study.sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too
-    trial = study.ask(sweep.distributions())
+    sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too
+    study.sampler = sampler
+    trial = study.ask()
+    sampler.space.suggest(trial)
     before = sum(counts(t) for t in study.get_trials(deepcopy=False) if t.number < trial.number)
     if before >= sweep.trials:
         trial.set_user_attr(SURPLUS, True)
@@ -106,14 +109,20 @@ def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> opt
     return trial
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial, why: str) -> bool:
-    """Ends a running trial that was lost and queues its parameters again; False if someone else did."""
+def requeue(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: str) -> bool:
+    """Ends a running trial that was lost and queues its parameters again; False if someone else did.
+
+    One that was lost before it had them all is only ended: what it would have had is proposed anew. Nobody may ask for
+    a trial in between, to whom its place in a grid would seem free.
+    """
     study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, why)
-    try:
-        study.tell(trial.number, state=TrialState.FAIL)
-    except ValueError:  # finished or requeued meanwhile
-        return False
-    study.enqueue_trial(trial.params)
+    with locked(sweep.directory / "claim"):
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except ValueError:  # finished or requeued meanwhile
+            return False
+        if sweep.search_space().is_complete(configuration(trial)):
+            study.enqueue_trial(configuration(trial))
     return True
 
 
@@ -131,7 +140,7 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig, abandoned: Container[i
         dead = name == LOST_WORKER or (name is not None and WorkerLock.is_dead(sweep.directory, name))
         if dead or (name is None and trial.number in abandoned):
             with suppress(RuntimeError):
-                lost += requeue(study, trial, f"worker {name} died")
+                lost += requeue(study, sweep, trial, f"worker {name} died")
     return lost
 
 
@@ -191,6 +200,7 @@ def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]
                 "state": state,
                 **dict(zip(sweep.metrics, values, strict=True)),
                 **trial.params,
+                **({"feasible": not is_broken(trial.constraints)} if trial.constraints else {}),
                 "step": max(map(int, measured), default=0),
                 "started": trial.datetime_start.isoformat() if trial.datetime_start else "",
                 "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,

@@ -18,9 +18,11 @@ from optuna.trial import TrialState
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import is_broken, violations
 from seqboat_lab.sweep.stopping import measured_at, should_stop
 from seqboat_lab.sweep.storage import errors_in_one_line
 from seqboat_lab.sweep.study import (
+    BROKEN,
     ERROR,
     KEY,
     MEASURED,
@@ -80,7 +82,7 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if trial is not None:
             with suppress(RuntimeError):  # it had just ended
-                requeue(study, study.trials[trial.number], "interrupted")
+                requeue(study, sweep, study.trials[trial.number], "interrupted")
 
 
 def _requeue_abandoned(study: optuna.Study, sweep: SweepConfig) -> int:
@@ -118,6 +120,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     deadline = time.monotonic() + (sweep.trial_timeout or math.inf)
     maximize = [direction == "maximize" for direction in sweep.objectives.values()]
     measured: dict[str, list[float]] = {}
+    broken: list[int] = []
     try:
         ended = False
         while not ended:
@@ -129,9 +132,13 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
                     return _fail(study, trial, problem)
                 measured[str(step)] = values
                 trial.set_user_attr(MEASURED, measured)
+                if is_broken(violations(sweep.constraints, validation)):
+                    broken.append(step)
+                    trial.set_user_attr(BROKEN, broken)
                 others = measured_at(study, step, but=trial.number)
                 done = ended or step >= config.trainer.max_steps
                 if sweep.stopping and not done and should_stop(sweep.stopping, values, others, maximize):
+                    _set_constraints(trial, sweep, validation)
                     study.tell(trial, state=TrialState.PRUNED)
                     return None
             if not ended and time.monotonic() > deadline:
@@ -141,7 +148,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         process.stop()
     failure = process.failure()
     if failure is not None and _disk_is_full(run_dir, failure):  # not this trial's fault: it is run again
-        requeue(study, study.trials[trial.number], "the disk was full")
+        requeue(study, sweep, study.trials[trial.number], "the disk was full")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir))
     if failure is not None:
         return _fail(study, trial, failure)
@@ -150,6 +157,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     if problem:
         return _fail(study, trial, problem)
     trial.set_user_attr(TABLE, {k: v for k, v in summary.items() if isinstance(v, str) or _is_finite(v)})
+    _set_constraints(trial, sweep, summary)
     study.tell(trial, values)
     return None
 
@@ -160,14 +168,20 @@ def _disk_is_full(run_dir: Path, failure: str) -> bool:
 
 
 def _values(metrics: Mapping[str, Any], sweep: SweepConfig, when: str) -> tuple[list[float], str | None]:
-    """The objectives' values, or what is wrong with them."""
-    unknown = sorted(set(sweep.metrics) - set(metrics))
+    """The objectives' values, or what is wrong with them or with what is constrained."""
+    names = list(dict.fromkeys([*sweep.metrics, *sweep.constraints]))
+    unknown = sorted(set(names) - set(metrics))
     if unknown:
         return [], f"the experiment does not report {', '.join(unknown)}"
-    values = [metrics[metric] for metric in sweep.metrics]
-    if not all(map(_is_finite, values)):
-        return [], f"diverged: {when} {dict(zip(sweep.metrics, values, strict=True))}"
-    return values, None
+    if not all(_is_finite(metrics[name]) for name in names):
+        return [], f"diverged: {when} { {name: metrics[name] for name in names} }"
+    return [metrics[metric] for metric in sweep.metrics], None
+
+
+def _set_constraints(trial: optuna.Trial, sweep: SweepConfig, metrics: Mapping[str, Any]) -> None:
+    """Tells Optuna how far each bound is kept; a trial takes that only once, so at its end."""
+    for name, value in violations(sweep.constraints, metrics).items():
+        trial.set_constraint(name, value)
 
 
 def _is_finite(value: Any) -> bool:

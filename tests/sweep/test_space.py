@@ -27,7 +27,7 @@ from tests.sweep.test_config import sweep_file
         ("{model.layers: {choices: [1, 2], log: true}}", r"space.model.layers.log: True .*choices have no scale"),
         ("{model.layers: {choices: [1, 1]}}", r"space.model.layers.choices: .*each value once"),
         ("{optim.ssm_lr: {choices: [.nan]}}", r"space.optim.ssm_lr.choices: .*finite numbers, text"),
-        ("{optim.lr: {low: 1.0e-4, high: 1.0e-2, when: {model.layers: 2}}}", r"space.optim.lr.when: unknown field of Parameter 'when'"),
+        ("{optim.lr: {low: 1.0e-4, high: 1.0e-2, when: {model.layers: 2}}}", r"space.optim.lr.when: unknown searched field 'model.layers'; allowed: optim.lr"),
         ("{optim: {lr: {low: 1.0e-4, hihg: 1.0e-2}}}", r"space.optim.lr.hihg: unknown field .*did you mean 'high'"),
         ("{model.ssm: {choices: [{kernel: s4d}]}, model.ssm.state_size: {choices: [4, 8]}}", r"space.model.ssm.state_size: is part of model.ssm"),
     ],
