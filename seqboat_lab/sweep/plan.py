@@ -23,7 +23,7 @@ def configuration(trial: FrozenTrial) -> dict[str, Any]:
 
 def planned(
     points: Sequence[Mapping[str, Any]],
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]] | None,
     space: SearchSpace,
     trials: Sequence[FrozenTrial],
     trial: FrozenTrial,
@@ -35,7 +35,7 @@ def planned(
 
     Args:
         points: configurations to try first, each with values for some of the fields or all.
-        cells: whole configurations, all of which are to be tried.
+        cells: all cells of a grid, if it is one: those first that agree with a point.
         trials: all of the study.
     """
     earlier = [t for t in trials if t.number < trial.number or FIXED in t.system_attrs]
@@ -45,12 +45,15 @@ def planned(
     given = configuration(trial)
     if space.is_complete(given):  # queued again with what it had
         return {}
-    left = [point for point in points if not any(_agree(point, params) for params in others)]
-    left += [cell for cell in cells if frozenset(cell.items()) not in done]
+    if cells is None:
+        left = [point for point in points if not any(_agree(point, params) for params in others)]
+    else:
+        left = [cell for cell in cells if frozenset(cell.items()) not in done]
+        left.sort(key=lambda cell: next((n for n, point in enumerate(points) if _agree(point, cell)), len(points)))
     left = [params for params in left if all(params.get(key, value) == value for key, value in given.items())]
     if asking < len(left):
         return left[asking]
-    return left[-1] if cells and left else {}
+    return left[-1] if left and cells is not None else {}
 
 
 def _agree(point: Mapping[str, Any], params: Mapping[str, Any]) -> bool:

@@ -32,7 +32,7 @@ class TrialSampler(BaseSampler):
         self.space = sweep.search_space()
         self.start = sweep.start_points(self.space)
         self.sampler = self._seeded([self.seed])  # another one for each trial
-        self.cells = self.space.cells() if isinstance(self.sampler, Grid) else []
+        self.cells = self.space.cells() if isinstance(self.sampler, Grid) else None
         distributions = self.space.distributions.items()
         self.choices = {key: d.choices for key, d in distributions if isinstance(d, CategoricalDistribution)}
 

@@ -123,7 +123,8 @@ class SearchSpace:
         found: list[dict[str, Any]] = []
         for cell in self._below(values, list(values), {}):
             found.append(cell)
-            require(len(found) <= MOST_CELLS, "space", f"a grid of more than {MOST_CELLS:,}", "a smaller grid")
+            if len(found) > MOST_CELLS:
+                raise ConfigError("space", f"is a grid of more than {MOST_CELLS:,} configurations; make it smaller")
         return found
 
     def _below(
