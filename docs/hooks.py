@@ -12,6 +12,7 @@ from seqboat_lab.config.explain import table
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.sweep.config import Stopping, SweepConfig
+from seqboat_lab.sweep.constraints import Constraint
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.space import Parameter
 
@@ -37,6 +38,7 @@ def reference() -> str:
             lines += table(f"{kind}: {name}", f"{kind}.", cls)
     lines += table("Sweeps", "", SweepConfig)
     lines += table("Values of a searched field", "space.FIELD.", Parameter)
+    lines += table("Constraints", "constraints.METRIC.", Constraint)
     lines += table("Stopping", "stopping.", Stopping)
     for name, cls in SAMPLER_CONFIGS.items():
         lines += table(f"sampler: {name}", "sampler.", cls)

@@ -32,9 +32,7 @@ overrides:
 """
 
 
-def test_the_front_of_a_real_sweep_has_only_trials_that_keep_the_constraints(
-    tmp_path, monkeypatch, sweep_data, capfd
-):
+def test_the_front_of_a_real_sweep_has_only_trials_that_keep_the_constraints(tmp_path, monkeypatch, sweep_data, capfd):
     """Rates of 0, 1 and about 1/2 by construction; the largest would win, and breaks the bound."""
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(SWEEP.format(root=sweep_data))

@@ -37,7 +37,9 @@ def proposals(tmp_path, name: str, workers: int, sampler: str, **changes: str) -
     objectives = "{val/accuracy: maximize, val/activation_rate: minimize}"
     space = SPACE
     if sampler == "grid":
-        space = space.replace("low: 0.001, high: 0.1, log: true", "choices: [0.001, 0.01]").replace("step: 8", "step: 56")
+        space = space.replace("low: 0.001, high: 0.1, log: true", "choices: [0.001, 0.01]").replace(
+            "step: 8", "step: 56"
+        )
     budget = {} if sampler == "grid" else {"trials": str(TRIALS)}
     given = {"space": space, "sampler": SAMPLERS[sampler], "objectives": objectives, "name": name} | budget | changes
     sweep = load_sweep(sweep_file(tmp_path, **given))
@@ -75,7 +77,10 @@ def test_samplers_that_learn_keep_to_constraints(tmp_path, sampler, trials):
     """What is sought is largest where it breaks the bound: told of it, they search below, and without it above."""
 
     def kept(name: str, limit: int | None) -> float:
-        sampling, others = SAMPLERS[sampler].replace("11", "8"), "seed: {low: 0, high: 9}, optim.lr: {low: 0.1, high: 1}"
+        sampling, others = (
+            SAMPLERS[sampler].replace("11", "8"),
+            "seed: {low: 0, high: 9}, optim.lr: {low: 0.1, high: 1}",
+        )
         space = f"{{model.memory_size: {{low: 1, high: 100}}, {others}}}"
         given = {"space": space, "sampler": sampling, "name": name, "trials": str(trials)}
         given |= {"constraints": "{val/activation_rate: {max: 0.4}}"} if limit else {}

@@ -105,5 +105,7 @@ def test_a_sweep_starts_from_what_fits_of_anothers_front(tmp_path):
     wider = "{optim.lr: {low: 0.0001, high: 0.1, log: true}, model.layers: {choices: [1, 2]}}"
     sweep = load_sweep(sweep_file(tmp_path, space=wider, name="wider", start=here))
     assert sweep.start == [{"optim.lr": best.params["optim.lr"]}]
-    with pytest.raises(ConfigError, match="start.from: runs/sweeps/other has no front with a value that this space has"):
+    with pytest.raises(
+        ConfigError, match=r"start.from: runs/sweeps/other has no front with a value that this space has"
+    ):
         load_sweep(sweep_file(tmp_path, space="{model.layers: {choices: [1, 2]}}", start=here))
