@@ -52,7 +52,7 @@ def test_validation_scores_every_answer_once(tiny_recall, tmp_path):
         kinds = data.token_class(inputs)
         for i, activation in enumerate(module.model(inputs).activations):
             for kind in ("key", "value", "noise", "question"):
-                share = activation.active[kinds == data.classes.index(kind)].float().mean().item()
+                share = activation.active[kinds == data.token_classes.index(kind)].float().mean().item()
                 assert reported[f"val/activation_rate_of_{kind}/layer_{i}"] == pytest.approx(share, abs=1e-6)
     assert "val/activation_rate_of_blank/layer_0" not in reported
     assert len(right) == 77 * config.data.questions
