@@ -32,6 +32,7 @@ class TrainingModule(BatchClock):
         self.save_hyperparameters({"config": to_dict(config)}, logger=False)
         if config.trainer.compile:
             self.model.compile()
+        self.data: TaskDataModule | None = None  # known once there is a trainer; it tells the kinds of token apart
         self.val_activation = ActivationMetrics(config.model)
         self.val_classes = ClassRates(config.model.activating_layers)
         self.batches = config.trainer.max_steps * config.trainer.accumulate
@@ -65,10 +66,8 @@ class TrainingModule(BatchClock):
         self.log_dict(values, sync_dist=True)
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
 
-    @property
-    def data(self) -> TaskDataModule | None:
-        """The task's DataModule, which knows the classes of its tokens; None where loaders alone are validated on."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
+    def setup(self, stage: str) -> None:
+        self.data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
 
     def update_activations(self, inputs: Tensor, activations: list, left_out: Tensor | None) -> None:
         """Counts a validation batch's activations, in all and by class of token, but for those `left_out` (B, L)."""
