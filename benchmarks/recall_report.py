@@ -39,13 +39,18 @@ One or two seeds each, on 25 November 2026: reasons to try, not results.
 """
 
 
+def half_width(values: Sequence[float]) -> float:
+    """Half the width of the mean's 95 % interval (Student's t), of two values or more."""
+    n = len(values)
+    return student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+
+
 def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval (Student's t) over seeds, in percent."""
+    """Mean and 95 % interval over seeds, in percent."""
     mean, n = statistics.mean(values), len(values)
     if n == 1:
         return f"{100 * mean:.1f} (1 seed)"
-    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
-    return f"{100 * mean:.1f} ± {100 * half:.1f} ({n} seeds)"
+    return f"{100 * mean:.1f} ± {100 * half_width(values):.1f} ({n} seeds)"
 
 
 def by_arm(rows: Sequence[dict]) -> dict[str, list[dict]]:
