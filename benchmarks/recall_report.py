@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 from scipy.stats import t as student
 
@@ -17,7 +18,7 @@ from benchmarks.recall import CREDIT, EXPERIMENT, RATES, arms, finished
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
-PAGE = Path("docs/results_recall.md")
+PAGE, PICTURE = Path("docs/results_recall.md"), Path("docs/recall.png")
 NOTES = """## How the schedule was found
 
 One or two seeds each, on 25 November 2026: reasons to try, not results.
@@ -102,6 +103,35 @@ def memories(found: dict[str, list[dict]]) -> str:
     return table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
 
 
+def draw(found: dict[str, list[dict]]) -> None:
+    """Accuracy against activation rate, a line for each kind of decision: means, and 95 % intervals over seeds."""
+    lines = defaultdict(list)
+    for name, runs in found.items():
+        kind, _, rest = name.partition(" ")
+        lines[kind if "," not in rest else "capacity+credit, layer 0 alone" * ("layer" in rest)].append(runs)
+    figure, axis = plt.subplots(figsize=(7.5, 4.8))
+    for number, kind in enumerate(kind for kind in lines if kind):
+        points = sorted(
+            (statistics.mean(r["rate"] for r in runs), [r["accuracy"] for r in runs]) for runs in lines[kind]
+        )
+        rates, right = [100 * rate for rate, _ in points], [[100 * a for a in accuracy] for _, accuracy in points]
+        means = [statistics.mean(values) for values in right]
+        errors = [half_width(values) if len(values) > 1 else 0 for values in right]
+        low = [min(error, mean) for error, mean in zip(errors, means, strict=True)]
+        high = [min(error, 100 - mean) for error, mean in zip(errors, means, strict=True)]
+        style = {
+            "marker": "osD^vP*X"[number % 8],
+            "capsize": 3,
+            "linestyle": "none" if kind in ("cost", "cost+credit") else "-",
+        }
+        axis.errorbar(rates, means, yerr=(low, high), label=kind, color=f"C{number}", alpha=0.85, **style)
+    axis.set(xlabel="active tokens, %", ylabel="accuracy at the questions, %", ylim=(0, 104), xlim=(-2, 104))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+
+
 def main() -> None:
     found = by_arm(finished())
     config = load_experiment(EXPERIMENT)
@@ -124,6 +154,8 @@ on, whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempe
 price, and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
 seeds).
 
+![Accuracy against activation rate]({PICTURE.name})
+
 {accuracies(found)}
 Share of each class of token that is active, mean over seeds (a question is a key asked for again):
 
@@ -135,6 +167,7 @@ Accuracy, %, of the same trained models when they are run with a shorter working
 {NOTES}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """
+    draw(found)
     PAGE.write_text(text)
     print(f"wrote {PAGE}")
 
