@@ -83,7 +83,7 @@ def accuracies(found: dict[str, list[dict]]) -> str:
 def classes(found: dict[str, list[dict]]) -> str:
     rows = []
     for name, runs in found.items():
-        if name.startswith(("capacity", "cost")) and runs[0]["rate"] < 1:
+        if name.startswith(("shared", "capacity", "cost")) and runs[0]["rate"] < 1:
             for layer in range(len(runs[0]["rates"])):
                 shares = [run["by_class"][layer] for run in runs]
                 cells = (f"{100 * statistics.mean(s[kind] for s in shares):.0f}" for kind in shares[0])
@@ -151,7 +151,8 @@ accuracy at the scored positions of 1,000 sequences that no run was trained on, 
 {c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}, and a price of
 {o.activation_cost:g} x mean probability of activation sorts the tokens from {o.activation_cost_from:.0%} of training
 on, whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempered softmax as published with such a
-price, and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
+price, and no dial. `shared`: as `capacity`, but the rate is that of all layers together, by one threshold
+(`model.configurator.budget=model`). `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
 seeds).
 
 ![Accuracy against activation rate]({PICTURE.name})

@@ -13,7 +13,7 @@ from seqboat_lab.config.files import to_dict
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn import SeqBoat
-from seqboat_lab.nn.configurator import plan_training
+from seqboat_lab.nn.capacity import plan_training
 from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
 from seqboat_lab.training.metrics import ActivationMetrics, ClassRates, activation_rates
 from seqboat_lab.training.optim import make_optimizer
