@@ -17,6 +17,7 @@ from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config,
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
 from seqboat_lab.sweep.stages.config import MOST_SEARCHED, ConfirmConfig
+from seqboat_lab.sweep.stopping import make_rule
 from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS, AnyStoppingConfig
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
@@ -256,6 +257,7 @@ def check(sweep: SweepConfig) -> None:
                 raise ConfigError(f"space.{blamed}", problem) from None
             for metric in sweep.objectives:
                 choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
+            _check_stopping(sweep, experiment)
 
     for name, fields in sweep.references.items():
         try:
@@ -265,6 +267,14 @@ def check(sweep: SweepConfig) -> None:
             raise ConfigError(f"references.{name}", f"gives no possible experiment: {error}") from None
         for metric in sweep.objectives:
             choose("objectives", metric, metric_names(reference), f"metric for the reference {name},")
+
+
+def _check_stopping(sweep: SweepConfig, experiment: ExperimentConfig) -> None:
+    trainer = experiment.trainer
+    if sweep.stopping and not make_rule(sweep.stopping, sweep.maximize).steps(trainer.max_steps, trainer.val_every):
+        when = f"with trainer.val_every = {trainer.val_every} of {trainer.max_steps} updates"
+        raise ConfigError("stopping", f"can stop no trial {when}: there is no validation early enough; validate more "
+                          "often, or leave it out")  # fmt: skip
 
 
 def _check_base(sweep: SweepConfig, found: ConfigError) -> None:

@@ -19,13 +19,12 @@ from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.journal import LOST_WORKER
 from seqboat_lab.sweep.sampler import TrialSampler
+from seqboat_lab.sweep.seen import CONTINUES as CONTINUES
 from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
 from seqboat_lab.sweep.trial import key_of, set_aside
 
 WORKER, ERROR, REQUEUED, SURPLUS = "worker", "error", "requeued", "surplus"  # attributes of trials
 RUN, MEASURED, TABLE, KEY, JOB = "run", "measured", "row", "key", "job"
-CONTINUES = "continues"
-"""Attribute of a trial that goes on with a stopped one: that one's number. Together they are one candidate."""
 BY_SEED = "by_seed"
 """Attribute: the objectives of each seed, in the order they ran."""
 IDENTITY, TOKEN, REFERENCE = "sweep", "token", "reference"

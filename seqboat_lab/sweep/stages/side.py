@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,12 +63,11 @@ class SideStudy:
             self.study.set_user_attr(TOKEN, self.token)
 
     def _open(self, search: optuna.Study) -> optuna.Study:
-        return optuna.create_study(
-            storage=search._storage,
-            study_name=f"{self.sweep.name}-{self.stage}",
-            directions=list(self.sweep.objectives.values()),
-            load_if_exists=True,
-        )
+        name, storage = f"{self.sweep.name}-{self.stage}", search._storage
+        with suppress(KeyError):
+            return optuna.load_study(study_name=name, storage=storage)
+        directions = list(self.sweep.objectives.values())
+        return optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
 
     def trials(self) -> dict[str, FrozenTrial]:
         """Job's key -> its trial, the first one that was not lost."""
