@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from seqboat_lab.config.checks import ConfigError, choose
+from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.sweep.sampler_config import GridConfig
 from seqboat_lab.sweep.search_space import SearchSpace, examples
+from seqboat_lab.sweep.stopping import make_rule
 
 if TYPE_CHECKING:
     from seqboat_lab.sweep.config import SweepConfig
@@ -15,6 +17,7 @@ def check(sweep: "SweepConfig") -> None:
     space = sweep.search_space()
     _check_budget(sweep, space)
     _check_values(sweep, space)
+    _check_references(sweep)
 
 
 def _check_budget(sweep: "SweepConfig", space: SearchSpace) -> None:
@@ -51,6 +54,28 @@ def _check_values(sweep: "SweepConfig", space: SearchSpace) -> None:
                 choose("objectives", metric, names, f"metric for {tried}={value!r},")
             for metric in sweep.constraints:
                 choose("constraints", metric, names, f"metric for {tried}={value!r},")
+            _check_stopping(sweep, experiment)
+
+
+def _check_references(sweep: "SweepConfig") -> None:
+    from seqboat_lab.training.experiment import metric_names  # torch is slow to import
+
+    for name, fields in sweep.references.items():
+        try:
+            reference = sweep.base_with(fields)
+        except ConfigError as error:
+            _check_base(sweep, error)
+            raise ConfigError(f"references.{name}", f"gives no possible experiment: {error}") from None
+        for metric in sweep.objectives:
+            choose("objectives", metric, metric_names(reference), f"metric for the reference {name},")
+
+
+def _check_stopping(sweep: "SweepConfig", experiment: ExperimentConfig) -> None:
+    trainer = experiment.trainer
+    if sweep.stopping and not make_rule(sweep.stopping, sweep.maximize).steps(trainer.max_steps, trainer.val_every):
+        when = f"with trainer.val_every = {trainer.val_every} of {trainer.max_steps} updates"
+        raise ConfigError("stopping", f"can stop no trial {when}: there is no validation early enough; validate more "
+                          "often, or leave it out")  # fmt: skip
 
 
 def _check_base(sweep: "SweepConfig", found: ConfigError) -> None:

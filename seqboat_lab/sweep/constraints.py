@@ -3,6 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 
 from seqboat_lab.config.checks import require
 
@@ -34,6 +37,11 @@ def violations(constraints: Mapping[str, Constraint], metrics: Mapping[str, floa
         if constraint.min is not None:
             found[f"{metric} >= {constraint.min:g}"] = constraint.min - metrics[metric]
     return found
+
+
+def unset(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's system attributes without its constraints, for one that goes on with it: Optuna takes each only once."""
+    return {name: value for name, value in attributes.items() if not name.startswith(f"{_CONSTRAINTS_KEY}:")}
 
 
 def is_broken(values: Mapping[str, float]) -> bool:

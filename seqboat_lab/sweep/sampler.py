@@ -15,6 +15,7 @@ from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.optuna_samplers import QMC, Grid
 from seqboat_lab.sweep.plan import FIXED, planned
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
+from seqboat_lab.sweep.seen import CONTINUES, as_seen
 
 
 class TrialSampler(BaseSampler):
@@ -48,12 +49,13 @@ class TrialSampler(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         if isinstance(self.sampler, QMC):  # the next point of one sequence
             self.sampler.space = self.space.distributions
-            self.sampler.point = sum(t.number < trial.number and FIXED not in t.system_attrs for t in trials)
+            drawn = [t for t in trials if FIXED not in t.system_attrs and CONTINUES not in t.user_attrs]
+            self.sampler.point = sum(t.number < trial.number for t in drawn)
         else:
             self.sampler = self._seeded([self.seed, trial.number])
         self.sampler.before_trial(study, trial)
         if isinstance(self.sampler, BaseGASampler):  # a trial that was queued again belongs to a generation, too
-            self.sampler.get_trial_generation(study, trial)
+            self.sampler.get_trial_generation(as_seen(study), trial)
         self.fixed = dict(planned(self.start, self.cells, self.space, trials, trial))
         if not self.fixed and not isinstance(self.sampler, QMC):
             self.fixed = self._untried([t for t in trials if t.number < trial.number], trial.number)
@@ -85,12 +87,12 @@ class TrialSampler(BaseSampler):
         return found
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(study, trial)
+        return self.sampler.infer_relative_search_space(as_seen(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        proposed = self.sampler.sample_relative(study, trial, search_space)
+        proposed = self.sampler.sample_relative(as_seen(study), trial, search_space)
         return proposed | {key: value for key, value in self.fixed.items() if key in proposed}
 
     def sample_independent(
@@ -98,7 +100,7 @@ class TrialSampler(BaseSampler):
     ) -> Any:
         if param_name in self.fixed:
             return self.fixed[param_name]
-        return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self.sampler.sample_independent(as_seen(study), trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
