@@ -40,7 +40,7 @@ def violations(constraints: Mapping[str, Constraint], metrics: Mapping[str, floa
 
 
 def unset(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's system attributes without its constraints, for one that goes on with it: Optuna takes each only once."""
+    """A trial's system attributes without its constraints, for one that goes on: Optuna takes each only once."""
     return {name: value for name, value in attributes.items() if not name.startswith(f"{_CONSTRAINTS_KEY}:")}
 
 
