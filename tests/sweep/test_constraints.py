@@ -1,6 +1,7 @@
 """A trial that breaks a constraint is never on the front, here or in Optuna's own list, and stops no other."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,9 +11,13 @@ from optuna.trial import TrialState
 from seqboat_lab.analysis.pareto import front_of, hypervolume_history
 from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.cli import main
+from seqboat_lab.sweep.attempt import run_trial
 from seqboat_lab.sweep.config import load_sweep, parse_sweep
 from seqboat_lab.sweep.constraints import Constraint, is_broken, violations
-from seqboat_lab.sweep.study import BROKEN, MEASURED, measured_at, open_study
+from seqboat_lab.sweep.promotion import claim_promoted
+from seqboat_lab.sweep.stages.plan import Stages
+from seqboat_lab.sweep.study import BROKEN, MEASURED, WorkerLock, claim, measured_at, open_study, summary_rows
+from tests.sweep.fake import replace_runs
 from tests.sweep.test_config import sweep_file
 
 SWEEP = """\
@@ -31,6 +36,7 @@ overrides:
 """
 
 
+@pytest.mark.slow
 def test_the_front_of_a_real_sweep_has_only_trials_that_keep_the_constraints(tmp_path, monkeypatch, sweep_data, capfd):
     """Rates of 0, 1 and about 1/2 by construction; the largest would win, and breaks the bound."""
     monkeypatch.chdir(tmp_path)
@@ -53,6 +59,60 @@ def test_the_front_of_a_real_sweep_has_only_trials_that_keep_the_constraints(tmp
     assert over[0] == pytest.approx(-0.7)
     assert over[1] == pytest.approx(0.3)
     assert "feasible" in Path("runs/sweeps/tiny/trials.csv").read_text()
+
+
+FAKED = "space={model.memory_size: {choices: [2, 4, 8]}}"  # rates of 0.2, 0.4 and 0.8; more memory is more accurate
+
+
+def ran(tiny_sweep, extra: str, *overrides: str):
+    """The sweep, its study and its rows, after all its trials ran."""
+    path = tiny_sweep(10, extra)
+    path.write_text(path.read_text().replace(", val/activation_rate: minimize", ""))
+    sweep = load_sweep(path, [FAKED, "trials=3", *overrides])
+    study, lock = open_study(sweep), WorkerLock(sweep.directory)
+    while trial := claim_promoted(study, sweep, lock) or claim(study, sweep, lock):
+        run_trial(study, sweep, trial, None)
+    return sweep, study, summary_rows(study, sweep)
+
+
+def test_what_breaks_a_constraint_is_not_on_the_front_nor_confirmed(tiny_sweep, monkeypatch):
+    replace_runs(monkeypatch)
+    constraints = "constraints: {val/activation_rate: {max: 0.4}}\nconfirm: {seeds: 1}\nseeds: 2\n"
+    sweep, study, rows = ran(tiny_sweep, constraints)
+    assert {row["model.memory_size"]: row["feasible"] for row in rows} == {2: True, 4: True, 8: False}
+    (best,) = front_of(rows, sweep.objectives)
+    assert best["model.memory_size"] == 4
+    assert study.best_trial.params["model.memory_size"] == 4
+    confirmed = {job.trial for job in Stages(study, sweep).confirm_jobs()}
+    assert best["number"] in confirmed
+    assert not confirmed & {row["number"] for row in rows if not row["feasible"]}
+
+
+def test_a_stopped_trial_that_goes_on_is_judged_by_its_end(tiny_sweep, monkeypatch):
+    """Accuracy grows linearly, so that it is at half its end when a trial stops at half of training."""
+    replace_runs(monkeypatch)
+    extra = "constraints: {val/accuracy: {min: 0.1}}\nstopping: {rule: successive_halving, eta: 2, first: 0.5}\n"
+    path = tiny_sweep(10, extra)
+    path.write_text(path.read_text().replace(", val/activation_rate: minimize", ""))
+    sweep = load_sweep(path, ["space={model.memory_size: {choices: [2, 6, 8]}}", "trials=3"])
+    study, lock = open_study(sweep), WorkerLock(sweep.directory)
+    for size in (8, 6, 2):
+        study.enqueue_trial({"model.memory_size": size, "model.configurator.temperature_scale": 0.5})
+    while trial := claim(study, sweep, lock):
+        run_trial(study, sweep, trial, None)
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    bound = "val/accuracy >= 0.1"
+    assert [t.constraints[bound] for t in study.trials[1:]] == pytest.approx([0.1 - 0.2, 0.1 - 0.2 / 3], abs=0.01)
+    assert study.trials[2].user_attrs[BROKEN] == [5]  # so it does not count among the measured, of which half go on
+    assert claim_promoted(study, sweep, lock) is None
+    study.enqueue_trial({"model.memory_size": 6, "model.configurator.temperature_scale": 0.6})
+    sweep = replace(sweep, trials=4)
+    run_trial(study, sweep, claim(study, sweep, lock), None)  # the worst of three that count
+    run_trial(study, sweep, claim_promoted(study, sweep, lock), None)
+    last = study.trials[-1]
+    assert (last.user_attrs["continues"], last.state.name) == (1, "COMPLETE")
+    assert last.constraints == {bound: pytest.approx(0.1 - last.value)}
+    assert last.value == pytest.approx(0.4, abs=0.01)
 
 
 def test_violations_are_measured_from_the_bound():
