@@ -11,8 +11,10 @@ from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
 
 STATES = ("complete", "stopped", "failed", "running", "waiting", "requeued")
-TEXT = ("state", "started", "run", "error")
+TEXT = ("state", "started", "run", "error", "worker")
 """Columns of trials.csv that are text whatever they look like."""
+TRUTHS = {"feasible": {"True": True, "False": False}}
+"""Columns that are true or false."""
 
 
 class Sweep(NamedTuple):
@@ -51,6 +53,16 @@ def read_sweep(directory: str | Path) -> Sweep:
     known = {**_kept(directory), **(fixed if isinstance(fixed, dict) else {})}
     reference = {metric: value for metric, value in known.items() if metric in objectives and is_number(value)}
     return Sweep(directory, _read_rows(trials, objectives, space, choices), objectives, list(space), choices, reference)
+
+
+def never_tried(rows: Sequence[Mapping[str, Any]], choices: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """For each field with choices, those that no trial had; fields without such are left out."""
+    missing = {}
+    for key, values in choices.items():
+        tried = [row.get(key) for row in rows]
+        if left := [value for value in values if value is not None and value not in tried]:
+            missing[key] = left
+    return missing
 
 
 def newest_sweep(root: str | Path = "runs/sweeps") -> Path:
@@ -107,6 +119,8 @@ def _value(column: str, text: str, choices: Sequence[Any]) -> Any:
     for choice in choices:
         if str(choice) == text:
             return choice
+    if text in TRUTHS.get(column, {}):
+        return TRUTHS[column][text]
     if column in TEXT:
         return text
     for number in (int, float):
