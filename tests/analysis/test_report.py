@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqboat_lab.analysis import report as reports
-from seqboat_lab.analysis.figures import LABELS, pareto_figure
+from seqboat_lab.analysis.figures import pareto_figure
+from seqboat_lab.analysis.figures.text import LABELS
 from seqboat_lab.analysis.report import never_tried, write_report
+from seqboat_lab.analysis.report.page import SCRIPT
 from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.cli import main
 
@@ -38,6 +40,13 @@ def sweep_directory(path: Path, rows, objectives=TWO, space=None) -> Path:
     spec = {"objectives": objectives, "space": space or {"model.x": {"choices": ["a", "b"]}}}
     (path / "sweep.yaml").write_text(json.dumps(spec))
     return path
+
+
+def draw_only(monkeypatch) -> None:
+    """Figures are laid out, but not written: ten times as fast."""
+    monkeypatch.setattr(reports, "_inline", lambda name, figure, links: (figure.draw_without_rendering(), "")[1])
+    monkeypatch.setattr(reports, "_png", lambda figure: b"png")
+    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
 
 
 def line_of(capsys) -> str:
@@ -64,8 +73,7 @@ SPACES = {
 @pytest.mark.parametrize("n_objectives", [1, 2, 3])
 @pytest.mark.parametrize("state", ["complete", "mixed"])
 def test_a_report_of_any_space(tmp_path, monkeypatch, name, n_objectives, state):
-    monkeypatch.setattr(reports, "_png", lambda figure: (figure.draw_without_rendering(), b"png")[1])  # 10 x as fast
-    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
+    draw_only(monkeypatch)
     objectives = dict(list({**TWO, "val/$loss": "minimize"}.items())[:n_objectives])
     values = SPACES[name]
     states = [{"mixed": ["complete", "stopped", "failed"][n % 3]}.get(state, state) for n in range(len(values))]
@@ -75,7 +83,7 @@ def test_a_report_of_any_space(tmp_path, monkeypatch, name, n_objectives, state)
     json.loads((tmp_path / "hypervolume.json").read_text(), parse_constant=pytest.fail)
     page = (tmp_path / "report.html").read_text()
     assert "Never tried: model.x = never." in page
-    assert "<script>" not in page.replace(f"<script>{reports.SORT}</script>", "")
+    assert "<script>" not in page.replace(f"<script>{SCRIPT}</script>", "")
     with (tmp_path / "trials.csv").open(newline="") as file:
         assert len(list(csv.DictReader(line.replace("\0", "") for line in file))) == len(values)
 
@@ -88,8 +96,7 @@ NUMBER = st.none() | st.floats() | st.floats(0, 1) | st.integers(-(10**30), 10**
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_rows_give_a_report(tmp_path, monkeypatch, data):
-    monkeypatch.setattr(reports, "_png", lambda figure: (figure.draw_without_rendering(), b"png")[1])  # 10 x as fast
-    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
+    draw_only(monkeypatch)
     metrics = data.draw(
         st.lists(TEXT.filter(lambda t: t not in ("number", "state")), min_size=1, max_size=3, unique=True)
     )
@@ -269,7 +276,7 @@ def test_each_tag_of_a_sweep_in_tensorboard_is_of_one_kind(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     tags = {kind: set(found) for kind, found in events.Tags().items() if isinstance(found, list) and found}
-    assert tags == {"images": {"figures/pareto", "figures/hypervolume"}, "scalars": {"hypervolume"}}
+    assert tags == {"images": {"Sweep/1 pareto", "Sweep/2 hypervolume"}, "scalars": {"hypervolume"}}
     assert [e.step for e in events.Scalars("hypervolume")] == [1, 2]
 
 

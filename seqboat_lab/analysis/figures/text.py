@@ -1,5 +1,6 @@
 """What figures and tables say: names of metrics and fields, and a user's text letter by letter."""
 
+import math
 from typing import Any
 
 LABELS = {
@@ -8,7 +9,7 @@ LABELS = {
     "val/bpc": "validation bits per byte",
     "cost/flops_per_token": "forward FLOPs per token",
 }
-SPLITS = {"val": "validation"}
+SIGN = "±"
 LONGEST = 60  # characters of a text in a figure
 
 
@@ -42,6 +43,14 @@ def number(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def with_error(mean: float, half: float) -> str:
+    """A mean and its interval to the interval's second digit, as `0.471 ± 0.012`; without one, four digits."""
+    if not (math.isfinite(half) and half > 0):
+        return f"{mean:.4g}" + (f" {SIGN} 0" if half == 0 else "")
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:.{digits}f} {SIGN} {half:.{digits}f}" if digits < 12 else f"{mean:.4g} {SIGN} {half:.2g}"
 
 
 def link(row: Any) -> str:

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from seqboat_lab.analysis import figures
 from seqboat_lab.analysis.confirmation import Candidate, Confirmation, optimism, read_confirmation, read_references
 from seqboat_lab.analysis.figures.progress import LAYERS, span, spending
-from seqboat_lab.analysis.figures.text import brief
+from seqboat_lab.analysis.figures.text import brief, with_error
 from seqboat_lab.analysis.importance import deciding, importance
 from seqboat_lab.analysis.pareto import completed, front_of, hypervolume_history, is_number
-from seqboat_lab.analysis.report.tables import SIGN, Links, Table
+from seqboat_lab.analysis.report.tables import Links, Table
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
 
@@ -109,10 +109,10 @@ class Contents:
         for candidate in [*ordered, *confirmation.references]:
             row: Row = {"number": candidate.trial, "candidate": candidate.name, "n": len(candidate.values)}
             for n, (metric, at) in enumerate(zip(self.objectives, candidate.estimates(), strict=True)):
-                row[metric] = f"{at.mean:.4g}" + (f" {SIGN} {at.half:.2g}" if is_number(at.half) else "")
+                row[metric] = with_error(at.mean, at.half)
                 row[f"search {metric}"] = searched.get(candidate.trial, {}).get(metric)
                 row[f"curse {metric}"] = lost[candidate.name][n] if candidate.name in lost else None
-            row["chance"] = chances.get(candidate.name)
+            row["chance"] = f"{chances[candidate.name]:.2f}" if candidate.name in chances else None
             where = zip(candidate.seeds, candidate.directories, strict=True)
             row["runs"] = Links((str(seed), address_of(self.directory, run)) for seed, run in where)
             rows.append(row)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqboat_lab.analysis.figures.progress import spending
-from seqboat_lab.analysis.figures.text import brief, number
+from seqboat_lab.analysis.figures.text import brief, number, with_error
 from seqboat_lab.analysis.pareto import completed, is_number
 from seqboat_lab.analysis.report.contents import Contents
 from seqboat_lab.analysis.report.tables import Table, as_html
@@ -82,7 +82,8 @@ def _facts(contents: Contents, history: Sequence[float]) -> str:
         "trials": ", ".join(f"{n} {state}" for state, n in counted.items()),
         "budget": f"{settings['trials']} trials" if "trials" in settings else "",
         "updates": f"{spent[-1][1]:,.0f}" if spent else "",
-        "time, of all trials": f"{_hours(spent[-1][2])}, {_hours(seconds / 3600)}" if spent else "",
+        "duration": _hours(spent[-1][2]) if spent else "",
+        "of all trials": _hours(seconds / 3600) if spent else "",
         "hypervolume": f"{history[-1]:.4g}" if history else "",
         "confirmed": f"{len(contents.confirmation.candidates)} candidates" if contents.confirmation else "no",
     }
@@ -113,15 +114,14 @@ def _confirmed(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str
         lost = [row[f"curse {metric}"] for row in table.rows if row["number"] in on_front and row["number"] is not None]
         at = estimate([value for value in lost if is_number(value)])
         if at.runs:
-            interval = f" ± {at.half:.2g}" if is_number(at.half) else ""
-            said.append(f"{brief(metric).removeprefix('validation ')} {at.mean:+.3g}{interval}")
+            said.append(f"{with_error(at.mean, at.half)} in {brief(metric).removeprefix('validation ')}")
     curse = ""
     if said:
         n = sum(row["number"] in on_front for row in table.rows if row["number"] is not None)
         curse = (
             f"<p>The winner's curse: on average over the {n} points of the search's front that ran again, the search "
-            f"showed them better than they are by {escape('; '.join(said))} (95 % intervals over points; a positive "
-            f"number is in the direction of better{_split_note(confirmation.split)}).</p>"
+            f"showed them better than they are by {escape(' and '.join(said))} (95 % intervals over points; negative: "
+            f"worse{_split_note(confirmation.split)}).</p>"
         )
     return f"""<p class="note">Candidates ran again with seeds that the search never saw, measured on the
 {escape(confirmation.split)} split. The last columns: how often a candidate is on the front when its runs are drawn again

@@ -1,5 +1,8 @@
 // sorts a table by the column whose head is clicked: numbers by value, text by letter, what is empty last
-const value = (row, i) => { const t = row.cells[i].textContent.trim(); return t === '' ? null : isNaN(t) ? t : Number(t) };
+const value = (row, i) => {
+  const text = row.cells[i].textContent.trim(), mean = text.split(' ±')[0];
+  return text === '' ? null : isNaN(mean) ? text : Number(mean);
+};
 const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : typeof a === 'number' ? -1 : 1;
 document.querySelectorAll('th').forEach(head => {
   head.onkeydown = event => { if (event.key === 'Enter') head.click() };

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqboat_lab.analysis.figures.text import number, short
+from seqboat_lab.analysis.figures.text import SIGN, number, short
 from seqboat_lab.atomic import write_text
 
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: rf"\{c}" for c in "&%$#_{}"}}
-SIGN = "±"
 
 
 class Table(NamedTuple):

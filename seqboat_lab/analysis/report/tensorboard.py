@@ -9,7 +9,7 @@ from typing import Any
 from seqboat_lab.analysis.pareto import is_number
 
 HPARAMS_SUFFIX = ".hparams"
-FIRST = "A sweep"
+FIRST = "Sweep"
 """Group of the figures: TensorBoard sorts groups by name, capitals first, so that it stands above a run's own."""
 COSTS = "cost/"
 
