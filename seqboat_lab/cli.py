@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqboat_lab import command
+from seqboat_lab.analysis.commands import add_commands
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
 from seqboat_lab.terminal import Parser, check_number, open_streams, path
 
@@ -79,8 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
 
-    sub = add("report", _report, "write the report of a sweep again")
-    sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
+    add_commands(add)
 
     sub = add("config", _config, "print an experiment with all its fields")
     sub.add_argument("--explain", action="store_true", help="each with what it does")
@@ -192,15 +192,6 @@ def _sweep_worker(options: argparse.Namespace) -> None:
 
     sweep = parse_sweep(options.sweep)
     work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads)
-
-
-def _report(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.report import report
-    from seqboat_lab.analysis.sweeps import newest_sweep
-
-    directory = options.directory or newest_sweep()
-    report(directory)
-    print(f"wrote {directory}/report.html")
 
 
 def _config(options: argparse.Namespace) -> None:

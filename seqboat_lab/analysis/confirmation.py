@@ -125,4 +125,3 @@ def _grouped(path: Path, runs: Sequence[Any], objectives: Mapping[str, str]) -> 
         )
         for (name, trial), found in groups.items()
     ]  # fmt: skip
-

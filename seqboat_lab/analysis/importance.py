@@ -45,7 +45,7 @@ def importance(
                     optuna.trial.create_trial(params=params, distributions=distributions, value=-float(value))
                 )
             evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
-            shares = evaluator.evaluate(study) if len(set(t.value for t in study.trials)) > 1 else {}
+            shares = evaluator.evaluate(study) if len({t.value for t in study.trials}) > 1 else {}
             total = sum(shares.values())
             if total > 0 and math.isfinite(total):
                 found[metric] = {key: shares.get(key, 0.0) / total for key in known}

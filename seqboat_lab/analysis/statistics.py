@@ -42,7 +42,7 @@ def student_quantile(p: float, freedom: int) -> float:
 
 
 def _student_cdf(t: float, freedom: int) -> float:
-    """For t >= 0 and whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4); scipy is not needed to run."""
+    """For t >= 0 and whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4); scipy is for tests only."""
     angle = math.atan(t / math.sqrt(freedom))
     cos, sin = math.cos(angle), math.sin(angle)
     odd = freedom % 2

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 
@@ -13,8 +14,19 @@ from seqboat_lab.analysis.pareto import is_number
 
 Row = Mapping[str, Any]
 
-DISTINCT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C564B", "#B8A800", "#6A3D9A", "#17BECF", "#7F7F7F")
-"""Colours without an order, told apart by the colour-blind, too (the first six after Okabe and Ito). The front is red."""
+DISTINCT = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#8C564B",
+    "#B8A800",
+    "#6A3D9A",
+    "#17BECF",
+    "#7F7F7F",
+)
+"""Colours without an order, told apart by the colour-blind, too (the first five: Okabe and Ito). Fronts are red."""
 MOST_COLOURS = len(DISTINCT)
 FEW_NUMBERS = 5  # of a range that is not of whole numbers: more of them get a scale, instead of a legend
 MOST_NAMES = 24  # lines of a legend
@@ -58,7 +70,8 @@ def shades(complete: Sequence[Row], colour_by: str | None) -> tuple[list[Shade],
     between = any(float(v) != int(v) for v in values.values()) if ordered else False
     if ordered and len(values) > (FEW_NUMBERS if between else MOST_COLOURS):
         colours = scale(list(values.values()))
-        return [Shade("complete", list(complete), {"c": [colours.to_rgba(float(row[colour_by])) for row in complete]})], colours
+        numbers = np.array([float(row[colour_by]) for row in complete])
+        return [Shade("complete", list(complete), {"c": colours.to_rgba(numbers)})], colours
     keys = sorted(values, key=lambda key: (float(values[key]) if ordered else 0.0, key))
     palette = plt.colormaps["viridis"].resampled(max(len(values), 2))
     many = plt.colormaps["turbo"].resampled(max(len(values), 2))

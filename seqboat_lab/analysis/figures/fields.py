@@ -26,7 +26,9 @@ def importance_figure(importances: Mapping[str, Mapping[str, float]]) -> Figure:
     height = 0.8 / max(1, len(importances))
     for n, (metric, shares) in enumerate(importances.items()):
         places = np.arange(len(keys)) + (len(importances) / 2 - n - 0.5) * height
-        axis.barh(places, [shares[k] for k in keys], height * 0.9, color=DISTINCT[n % len(DISTINCT)], label=brief(metric))
+        axis.barh(
+            places, [shares[k] for k in keys], height * 0.9, color=DISTINCT[n % len(DISTINCT)], label=brief(metric)
+        )
     axis.set_yticks(range(len(keys)), [plain(short(key)) for key in keys])
     axis.set_xlim(0, 1)
     axis.set_xlabel("importance (PED-ANOVA, shares of 1)")
@@ -93,7 +95,7 @@ def parallel_figure(rows: Sequence[Row], objectives: Mapping[str, str], searched
     for n, row in enumerate(complete):
         at = [heights[key][0][n] for key in keys]
         on = row["number"] in numbers
-        style = {"color": FRONT, "lw": 1.6, "zorder": 3} if on else {"color": "0.6", "lw": 0.8, "alpha": 0.6}
+        style: Any = {"color": FRONT, "lw": 1.6, "zorder": 3} if on else {"color": "0.6", "lw": 0.8, "alpha": 0.6}
         (line,) = axis.plot(range(len(keys)), at, **style)
         line.set_url(link(row))
     for n, key in enumerate(keys):

@@ -74,7 +74,9 @@ def add_legend(corner: Axes, drawn: Axes, at: tuple[float, float]) -> None:
 
 
 def finish(figure: Figure, has_scale: bool = False) -> Figure:
-    if not has_scale:  # a scale beside several axes has no place in a tight layout
+    if has_scale:  # a tight layout has no place for a scale beside several axes
+        figure.set_layout_engine("constrained")
+    else:
         figure.tight_layout()
     return figure
 

@@ -37,9 +37,9 @@ def hypervolume_figure(
     ordered = [row for row, _, _ in spent]
     history = hypervolume_history(ordered, objectives, reference)
     done = {id(row) for row in completed(ordered, objectives)}
-    unit, name = (1.0, "hours") if spent[-1][2] >= SHORT_HOURS else (60.0, "minutes")
+    unit, time = (1.0, "hours") if spent[-1][2] >= SHORT_HOURS else (60.0, "minutes")
     at = [(updates, unit * hours) for row, updates, hours in spent if id(row) in done]
-    for n, (axis, name) in enumerate(zip(axes, ("updates of all trials", name), strict=True)):
+    for n, (axis, name) in enumerate(zip(axes, ("updates of all trials", time), strict=True)):
         _grow(axis, [place[n] for place in at][: len(history)], history, name)
     axes[1].set_ylabel("")
     return finish(figure)
@@ -86,7 +86,9 @@ def timeline_figure(rows: Sequence[Row]) -> Figure:
     place: dict[Any, int] = {}
     figure, axis = plt.subplots(figsize=(9, 2))
     for (start, end), row in spans:
-        worker = row.get("worker") or next((lane for lane, until in lanes.items() if until <= start + ROUNDING), len(lanes))
+        worker = row.get("worker") or next(
+            (lane for lane, until in lanes.items() if until <= start + ROUNDING), len(lanes)
+        )
         lanes[worker] = end
         lane = place.setdefault(worker, len(place))
         (bar,) = axis.barh(lane, (end - start) / 60, 0.8, (start - first) / 60, color=STATES.get(row["state"], "0.75"),

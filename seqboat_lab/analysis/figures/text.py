@@ -39,18 +39,20 @@ def plain(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """A cell: four digits of a float, everything else as it is."""
+    """A cell: four digits of a float, all of a large one's whole part, everything else as it is."""
     if value is None or value == "":
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def with_error(mean: float, half: float) -> str:
     """A mean and its interval to the interval's second digit, as `0.471 ± 0.012`; without one, four digits."""
     if not (math.isfinite(half) and half > 0):
-        return f"{mean:.4g}" + (f" {SIGN} 0" if half == 0 else "")
+        return number(mean) + (f" {SIGN} 0" if half == 0 else "")
     digits = max(0, 1 - math.floor(math.log10(half)))
-    return f"{mean:.{digits}f} {SIGN} {half:.{digits}f}" if digits < 12 else f"{mean:.4g} {SIGN} {half:.2g}"
+    return f"{mean:,.{digits}f} {SIGN} {half:,.{digits}f}" if digits < 12 else f"{mean:.4g} {SIGN} {half:.2g}"
 
 
 def link(row: Any) -> str:

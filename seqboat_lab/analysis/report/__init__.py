@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from seqboat_lab.analysis.figures.text import short
-from seqboat_lab.analysis.pareto import front_of, hypervolume_history, kept_reference
+from seqboat_lab.analysis.pareto import front_of, hypervolume_history, is_number, kept_reference
 from seqboat_lab.analysis.report.contents import Contents, read_contents
 from seqboat_lab.analysis.report.page import page
 from seqboat_lab.analysis.report.svg import inline_svg, svg
@@ -53,7 +53,7 @@ def write_report(
     for name in formats:
         choose("--format", name, FORMATS, "format")
     if colour_by is not None:
-        columns = list(dict.fromkeys([*searched, *(key for row in rows for key in row)]))
+        columns = dict.fromkeys([*searched, *(key for row in rows for key, v in row.items() if is_number(v))])
         whole = [key for key in searched if short(key) == colour_by]
         colour_by = whole[0] if len(whole) == 1 else choose("--colour-by", colour_by, columns, "column of trials.csv")
     try:

@@ -59,19 +59,21 @@ class Contents:
         by_weight = sorted(self.searched, key=lambda k: -sum(s.get(k, 0) for s in self.importances.values()))
         fields = [key for key in self.searched if key in by_weight[:MOST_FIELDS]]
         layers = [row for row in self.front if any(is_number(row.get(k)) for k in row if k.startswith(LAYERS))]
-        shown: dict[str, Callable[[], Figure] | None] = {
-            "confirmed": self.confirmation
-            and self.confirmation.candidates
-            and partial(figures.confirmed_figure, self.confirmation, objectives, rows),
-            "pareto": partial(figures.pareto_figure, rows, objectives, self.colour_by, self.references),
-            "importance": self.importances and partial(figures.importance_figure, self.importances),
-            "slices": complete and fields and partial(figures.slices_figure, rows, objectives, fields),
-            "parallel": complete[1:] and fields and partial(figures.parallel_figure, rows, objectives, fields),
-            "hypervolume": partial(figures.hypervolume_figure, rows, objectives, self.reference),
-            "timeline": any(map(span, rows)) and partial(figures.timeline_figure, rows),
-            "layers": layers and partial(figures.layers_figure, layers),
-        }  # type: ignore[assignment]
-        return {name: draw for name, draw in shown.items() if draw}
+        shown: dict[str, tuple[object, Callable[[], Figure]]] = {  # what there has to be, and how it is drawn
+            "confirmed": (self.confirmation and self.confirmation.candidates, self._draw_confirmed),
+            "pareto": (True, partial(figures.pareto_figure, rows, objectives, self.colour_by, self.references)),
+            "importance": (self.importances, partial(figures.importance_figure, self.importances)),
+            "slices": (complete and fields, partial(figures.slices_figure, rows, objectives, fields)),
+            "parallel": (complete[1:] and fields, partial(figures.parallel_figure, rows, objectives, fields)),
+            "hypervolume": (True, partial(figures.hypervolume_figure, rows, objectives, self.reference)),
+            "timeline": (any(map(span, rows)), partial(figures.timeline_figure, rows)),
+            "layers": (layers, partial(figures.layers_figure, layers)),
+        }
+        return {name: draw for name, (possible, draw) in shown.items() if possible}
+
+    def _draw_confirmed(self) -> Figure:
+        assert self.confirmation is not None  # else nobody asks for it
+        return figures.confirmed_figure(self.confirmation, self.objectives, self.rows)
 
     def tables(self) -> dict[str, Table]:
         errors = [f"{m}_se" for m in self.objectives]
@@ -79,7 +81,10 @@ class Contents:
         extra = [key for key in ("seeds", "feasible") if key in known]
         objectives = [k for m, se in zip(self.objectives, errors, strict=True) for k in (m, se) if k == m or k in known]
         columns = ["number", "state", *objectives, *self.searched, *extra, "step", "seconds"]
-        heads = {"number": "trial", **dict(zip(errors, [f"± {m.rsplit('/', 1)[-1]}" for m in self.objectives], strict=True))}
+        heads = {
+            "number": "trial",
+            **dict(zip(errors, [f"± {m.rsplit('/', 1)[-1]}" for m in self.objectives], strict=True)),
+        }
         found = {"front": Table(columns, self.front, heads), "trials": Table(columns, self.rows, heads)}
         if self.confirmation:
             found["confirmed"] = self._confirmed(self.confirmation)

@@ -79,7 +79,7 @@ def _facts(contents: Contents, history: Sequence[float]) -> str:
     spent = spending(rows)
     seconds = sum(float(row["seconds"]) for row in rows if is_number(row.get("seconds")))
     facts = {
-        "trials": ", ".join(f"{n} {state}" for state, n in counted.items()),
+        "trials": ", ".join(f"{n} {state}" for state, n in counted.items() if n) or "none",
         "budget": f"{settings['trials']} trials" if "trials" in settings else "",
         "updates": f"{spent[-1][1]:,.0f}" if spent else "",
         "duration": _hours(spent[-1][2]) if spent else "",
@@ -124,8 +124,8 @@ def _confirmed(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str
             f"worse{_split_note(confirmation.split)}).</p>"
         )
     return f"""<p class="note">Candidates ran again with seeds that the search never saw, measured on the
-{escape(confirmation.split)} split. The last columns: how often a candidate is on the front when its runs are drawn again
-(bootstrap over seeds, among those with two runs or more), and its runs.</p>
+{escape(confirmation.split)} split. P(on the front): how often a candidate is on it when its runs are drawn again
+(bootstrap over seeds, among those with two runs or more).</p>
 {_figures(drawn, "confirmed")}{curse}{as_html(table, contents.links)}"""
 
 
@@ -170,7 +170,8 @@ def _failures(contents: Contents) -> str:
 def _search(contents: Contents) -> str:
     """Space, settings and code."""
     settings = contents.settings
-    space = settings.get("space") if isinstance(settings.get("space"), dict) else {}
+    known = settings.get("space")
+    space = known if isinstance(known, dict) else {}
     complete = completed(contents.rows, contents.objectives)
     fields = []
     for key in contents.searched:
@@ -183,8 +184,8 @@ def _search(contents: Contents) -> str:
     rest = {k: v for k, v in settings.items() if k not in ("space", "objectives") and v not in (None, {}, [])}
     lines = [{"setting": key, "value": _shown(value)} for key, value in rest.items()]
     lines += [{"setting": "code", "value": version} for version in contents.versions]
-    settings_table = as_html(Table(["setting", "value"], lines)) if lines else ""
-    return f"{as_html(Table(columns, fields, heads))}<h3>Settings</h3>{settings_table}"
+    settings_table = as_html(Table(["setting", "value"], lines), name="settings") if lines else ""
+    return f"{as_html(Table(columns, fields, heads), name='space')}<h3>Settings</h3>{settings_table}"
 
 
 def _shown(value: Any) -> str:
@@ -201,5 +202,3 @@ def _values(spec: Any) -> str:
     ends = f"{number(spec.get('low'))} to {number(spec.get('high'))}"
     step = f", in steps of {number(spec['step'])}" if spec.get("step") else ""
     return ends + step + (", logarithmic" if spec.get("log") else "")
-
-

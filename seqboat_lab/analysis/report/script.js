@@ -1,6 +1,6 @@
 // sorts a table by the column whose head is clicked: numbers by value, text by letter, what is empty last
 const value = (row, i) => {
-  const text = row.cells[i].textContent.trim(), mean = text.split(' ±')[0];
+  const text = row.cells[i].textContent.trim(), mean = text.split(' ±')[0].replaceAll(',', '');
   return text === '' ? null : isNaN(mean) ? text : Number(mean);
 };
 const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : typeof a === 'number' ? -1 : 1;

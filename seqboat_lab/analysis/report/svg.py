@@ -3,13 +3,14 @@
 import io
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 ANCHOR = re.compile(r'<a xlink:href="trial:(-?\d+|None)">')
 NAMES = re.compile(r'(\bid="|url\(#|xlink:href="#|aria-labelledby=")')
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "seqboat"}  # text stays text: it is found, read aloud, and small
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "seqboat"}  # text stays text: it is found, read aloud, and small
 SIZE = re.compile(r' (?:width|height)="[^"]*"')
 LARGEST = 108  # pixels an inch: a figure shrinks with the page, and grows no further than this
 LOOSE = re.compile(r"<(a|/a)\b[^>]*>")

@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 from seqboat_lab.analysis.figures.text import SIGN, number, short
 from seqboat_lab.atomic import write_text
 
-TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: rf"\{c}" for c in "&%$#_{}"}}
+TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{c: rf"\{c}" for c in "&%$#_{}"},
+}
 
 
 class Table(NamedTuple):
@@ -22,7 +27,7 @@ class Table(NamedTuple):
 
     columns: list[str]
     rows: Sequence[Mapping[str, Any]]
-    heads: Mapping[str, str] = {}  # noqa: RUF012 (never changed)
+    heads: Mapping[str, str] = {}
 
     def head(self, column: str) -> str:
         return self.heads.get(column, short(column))
@@ -64,7 +69,7 @@ def as_tex(table: Table) -> str:
     return f"\\begin{{tabular}}{{{'r' * len(table.columns)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
 
 
-def as_html(table: Table, links: Mapping[str, str] = {}, name: str = "") -> str:  # noqa: B006 (never changed)
+def as_html(table: Table, links: Mapping[str, str] = {}, name: str = "") -> str:
     """links: number of a trial -> address of its run."""
     head = "".join(
         f'<th tabindex="0" title="{html.escape(c)}">{html.escape(table.head(c))}</th>' for c in table.columns

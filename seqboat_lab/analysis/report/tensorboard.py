@@ -24,7 +24,7 @@ def write_tensorboard(
 ) -> None:
     """Figures (PNG, the first one first) and hypervolume in `directory`/tensorboard, and HParams beside the curves of
     every completed or stopped trial's run (as a run of their own they would double the number of runs)."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
     from torch.utils.tensorboard import SummaryWriter
 
     shutil.rmtree(directory / "tensorboard", ignore_errors=True)
