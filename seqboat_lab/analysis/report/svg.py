@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-ANCHOR = re.compile(r'<a xlink:href="trial:(-?\d+|None)">')
+ANCHOR = re.compile(r'<a xlink:href="trial:(-?\d+|None)"[^>]*>')
 NAMES = re.compile(r'(\bid="|url\(#|xlink:href="#|aria-labelledby=")')
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "seqboat"}  # text stays text: it is found, read aloud, and small
 SIZE = re.compile(r' (?:width|height)="[^"]*"')
