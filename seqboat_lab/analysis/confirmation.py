@@ -9,6 +9,7 @@ import numpy as np
 
 from seqboat_lab.analysis.pareto import is_number, non_dominated, turn
 from seqboat_lab.analysis.statistics import Estimate, estimate, front_probabilities, resampled_means
+from seqboat_lab.analysis.sweeps import find_run
 from seqboat_lab.config.checks import ConfigError
 
 
@@ -22,6 +23,8 @@ class Candidate(NamedTuple):
     """(runs, objectives)"""
     seeds: list[Any]
     directories: list[str]
+    validation: np.ndarray | None = None
+    """(runs, objectives) on the split of the search, where every run is there and has them."""
 
     def estimates(self) -> list[Estimate]:
         """Of each objective: mean and 95 % interval."""
@@ -63,13 +66,15 @@ def optimism(
     candidates: Iterable[Candidate], rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]
 ) -> dict[str, list[float]]:
     """The winner's curse: candidate -> per objective, by how much its value in the search was better than its mean
-    with new seeds (negative: worse). Where the split differs as well, that is part of it."""
+    with new seeds (negative: worse). On the search's split; where that is not known, the way to the other split is
+    part of it."""
     searched = {row["number"]: row for row in rows}
     found = {}
     for candidate in candidates:
         row = searched.get(candidate.trial)
         if row is not None and all(is_number(row.get(m)) for m in objectives):
-            change = np.array([[float(row[m]) for m in objectives]]) - candidate.values.mean(0)
+            again = candidate.values if candidate.validation is None else candidate.validation
+            change = np.array([[float(row[m]) for m in objectives]]) - again.mean(0)
             found[candidate.name] = turn(change, objectives)[0].tolist()
     return found
 
@@ -106,6 +111,21 @@ def _read(path: Path) -> Any:
         raise ConfigError(str(path), f"cannot be read ({' '.join(str(error).split())})") from None
 
 
+def _validation(directory: Path, runs: Sequence[Any], objectives: Mapping[str, str]) -> np.ndarray | None:
+    """What the runs' summary.json say of the objectives, on the validation split."""
+    rows = []
+    for run in runs:
+        found = find_run(directory, run)
+        if found is None:
+            return None
+        try:
+            metrics = json.loads((found / "summary.json").read_bytes())["metrics"]
+            rows.append([float(metrics[m]) for m in objectives])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+    return np.array(rows) if np.isfinite(rows).all() else None
+
+
 def _grouped(path: Path, runs: Sequence[Any], objectives: Mapping[str, str]) -> list[Candidate]:
     """Runs of the same trial or reference together; those without a finite value of every objective are left out."""
     groups: dict[tuple[str, int | None], list[dict]] = {}
@@ -122,6 +142,7 @@ def _grouped(path: Path, runs: Sequence[Any], objectives: Mapping[str, str]) -> 
         Candidate(
             name, trial, np.array([[float(r["values"][m]) for m in objectives] for r in found]),
             [r.get("seed") for r in found], [str(r.get("run", "")) for r in found],
+            _validation(path.parent, [r.get("run", "") for r in found], objectives),
         )
         for (name, trial), found in groups.items()
     ]  # fmt: skip

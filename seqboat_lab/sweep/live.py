@@ -127,7 +127,7 @@ class SweepView:
     def _times(self, rows: Sequence[Mapping[str, Any]]) -> str:
         left = time_left(rows, self.sweep.trials, datetime.now())
         elapsed = duration(time.monotonic() - self.began)
-        return elapsed if left is None else f"{elapsed}, {duration(left)} left"
+        return f"{elapsed} elapsed, {duration(left)} left" if left else f"{elapsed} elapsed"
 
     def _volume(self, rows: list[dict[str, Any]]) -> str:
         complete = sum(row["state"] == "complete" for row in rows)

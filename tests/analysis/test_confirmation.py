@@ -47,6 +47,19 @@ def test_the_winners_curse_is_positive_where_the_search_was_better_in_either_dir
     assert change == pytest.approx([0.0, 0.1])
 
 
+def test_where_new_runs_know_the_searchs_split_the_curse_is_measured_there(sweep):
+    for seed, accuracy in ((1001, 0.46), (1002, 0.44)):
+        run = sweep / "confirm" / f"0001-{seed}"
+        metrics = {"val/accuracy": accuracy, "val/activation_rate": 0.2}
+        (run / "summary.json").write_text(json.dumps({"metrics": metrics}))
+    confirm(sweep, {1: [(0.30, 0.2), (0.32, 0.2)]})
+    (candidate,) = read_confirmation(sweep, TWO).candidates
+    assert candidate.validation == pytest.approx(np.array([[0.46, 0.2], [0.44, 0.2]]))
+    assert optimism([candidate], ROWS, TWO)["trial 1"] == pytest.approx([0.45 - 0.45, 0.0])
+    assert main(["report", str(sweep)]) == 0
+    assert "both on the validation split" in (sweep / "report.html").read_text()
+
+
 def test_runs_that_diverged_are_left_out_and_one_run_gives_no_chance(sweep):
     confirm(sweep, {0: [(0.48, 0.5), (None, 0.5)], 1: [(0.45, 0.2), (0.46, 0.2)], 2: [(None, None)]})
     found = read_confirmation(sweep, TWO)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from seqboat_lab.analysis import report as reports
 from seqboat_lab.analysis.figures import pareto_figure
@@ -272,6 +273,34 @@ def test_each_tag_of_a_sweep_in_tensorboard_is_of_one_kind(tmp_path):
     tags = {kind: set(found) for kind, found in events.Tags().items() if isinstance(found, list) and found}
     assert tags == {"images": {"Sweep/1 pareto", "Sweep/2 hypervolume"}, "scalars": {"hypervolume"}}
     assert [e.step for e in events.Scalars("hypervolume")] == [1, 2]
+
+
+def test_hparams_hold_costs_and_stopped_trials_and_of_each_run_once(tmp_path):
+    rows = [
+        {**row, "cost/parameters": 100} for row in rows_of(["a", "b", "c"], states=["complete", "stopped", "failed"])
+    ]
+    del rows[1]["cost/parameters"]
+    for row in rows:
+        (tmp_path / row["run"]).mkdir(parents=True)
+    (tmp_path / "trials" / "0001" / "validations.jsonl").write_text(
+        '{"step": 1, "cost/parameters": 7}\n{"step": 2, "cost/parameters": 9}\n'
+    )
+    for _ in range(2):
+        write_report(tmp_path, rows, TWO, KEYS)
+    found = {}
+    for run in sorted(tmp_path.glob("trials/*")):
+        for file in run.glob("*.hparams"):
+            events = EventAccumulator(str(file))
+            events.Reload()
+            kept = {tag: metadata.plugin_data.content for tag, metadata in events.summary_metadata.items()}
+            content = {tag: HParamsPluginData.FromString(value) for tag, value in kept.items()}
+            start = content["_hparams_/session_start_info"].session_start_info.hparams
+            metrics = {i.name.tag for i in content["_hparams_/experiment"].experiment.metric_infos}
+            found.setdefault(run.name, []).append((start["model.x"].string_value, start["state"].string_value, metrics))
+    assert found == {
+        "0000": [("a", "complete", {*TWO, "cost/parameters"})],
+        "0001": [("b", "stopped", {*TWO, "cost/parameters"})],
+    }
 
 
 def test_csv_columns_are_there_without_any_trial(tmp_path):

@@ -53,7 +53,7 @@ def test_the_table_tells_elapsed_time_time_left_and_hypervolume(monkeypatch):
     for group in shown:
         console.print(group)
     text = console.export_text()
-    assert "s: 1 of 10 trials done, 0:00, " in text
+    assert "s: 1 of 10 trials done, 0:00 elapsed, " in text
     assert " left" in text
     assert "hypervolume 0.25 ▁" in text
     assert "hypervolume 0.4 ▁█" in text

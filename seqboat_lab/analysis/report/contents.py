@@ -18,12 +18,12 @@ from seqboat_lab.analysis.figures.text import brief, with_error
 from seqboat_lab.analysis.importance import deciding, importance
 from seqboat_lab.analysis.pareto import completed, front_of, hypervolume_history, is_number
 from seqboat_lab.analysis.report.tables import Links, Table
+from seqboat_lab.analysis.sweeps import find_run
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
 
 MOST_FIELDS = 8
 """Searched fields that slices and parallel coordinates show: the most important ones."""
-RUN_FOLDERS = 2  # parts of a run's path inside of its sweep's directory: trials/0012
 
 Row = dict[str, Any]
 
@@ -184,15 +184,9 @@ def read_contents(
 
 
 def address_of(directory: Path, run: Any) -> str | None:
-    """A run's directory as the report in `directory` links to it: the sweep may have been moved or copied as a whole.
-    None if it is not there."""
-    parts = Path(str(run)).parts
-    with suppress(OSError, ValueError):
-        if len(parts) >= RUN_FOLDERS and (inside := Path(*parts[-RUN_FOLDERS:])) and (directory / inside).is_dir():
-            return f"{inside.as_posix()}/"
-        if parts and Path(run).is_dir():
-            return f"{Path(os.path.relpath(run, directory)).as_posix()}/"
-    return None
+    """A run's directory as the report in `directory` links to it; None if it is not there."""
+    found = find_run(directory, run)
+    return None if found is None else f"{Path(os.path.relpath(found, directory)).as_posix()}/"
 
 
 def _versions(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqboat_lab.analysis.confirmation import Confirmation
 from seqboat_lab.analysis.figures.progress import spending
 from seqboat_lab.analysis.figures.text import brief, number, with_error
 from seqboat_lab.analysis.pareto import completed, is_number
@@ -121,7 +122,7 @@ def _confirmed(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str
         curse = (
             f"<p>The winner's curse: on average over the {n} points of the search's front that ran again, the search "
             f"showed them better than they are by {escape(' and '.join(said))} (95 % intervals over points; negative: "
-            f"worse{_split_note(confirmation.split)}).</p>"
+            f"worse{_split_note(confirmation)}).</p>"
         )
     return f"""<p class="note">Candidates ran again with seeds that the search never saw, measured on the
 {escape(confirmation.split)} split. P(on the front): how often a candidate is on it when its runs are drawn again
@@ -129,8 +130,12 @@ def _confirmed(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str
 {_figures(drawn, "confirmed")}{curse}{as_html(table, contents.links)}"""
 
 
-def _split_note(split: str) -> str:
-    return "" if split == "val" else f"; the way from the validation to the {escape(split)} split is part of it"
+def _split_note(confirmation: Confirmation) -> str:
+    if confirmation.split == "val":
+        return ""
+    if all(candidate.validation is not None for candidate in confirmation.candidates):
+        return "; both on the validation split"
+    return f"; the way from the validation to the {escape(confirmation.split)} split is part of it"
 
 
 def _front(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str, Table]) -> str:
