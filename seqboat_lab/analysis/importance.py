@@ -32,45 +32,49 @@ def importance(
     complete = completed(rows, objectives)
     if len(complete) < FEWEST_TRIALS:
         return {}
-    known = {key: d for key, spec in space.items() if (d := _distribution(spec, [row.get(key) for row in complete]))}
-    params = [{k: v for k, d in known.items() if _contains(d, v := _shown(row.get(k)))} for row in complete]
+    study = _study(
+        complete, {k: d for k, spec in space.items() if (d := _distribution(spec, [r.get(k) for r in complete]))}
+    )
     generator = np.random.default_rng(0)
     found: dict[str, dict[str, float]] = {}
     for metric, direction in objectives.items():
         values = signed(complete, {metric: direction})[:, 0]
         if len(set(values)) == 1:
             continue
-        shuffled = [_divergences(params, known, generator.permutation(values)) for _ in range(SHUFFLES)]
-        real = _divergences(params, known, values)
-        beyond = {k: max(0.0, real.get(k, 0.0) - sum(s.get(k, 0.0) for s in shuffled) / SHUFFLES) for k in known}
+        shuffled = [_divergences(study, generator.permutation(values)) for _ in range(SHUFFLES)]
+        real = _divergences(study, values)
+        beyond = {key: max(0.0, value - sum(s[key] for s in shuffled) / SHUFFLES) for key, value in real.items()}
         total = sum(beyond.values())
         if total > 0 and math.isfinite(total):
-            found[metric] = {key: value / total for key, value in beyond.items()}
+            found[metric] = {key: beyond.get(key, 0.0) / total for key in space}
     return found
 
 
-def _divergences(
-    params: Sequence[Mapping[str, Any]], distributions: Mapping[str, Any], values: np.ndarray
-) -> dict[str, float]:
-    """PED-ANOVA's importance of each field; more is better."""
+def _study(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> Any:
+    """The trials as Optuna knows them, without values; fields outside of their distribution are left out."""
     import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a regime of a conditional field is small
-            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(), direction="maximize")
-            study.add_trials(
-                optuna.trial.create_trial(
-                    params=dict(chosen), distributions={k: distributions[k] for k in chosen}, value=float(value)
-                )
-                for chosen, value in zip(params, values, strict=True)
-            )
-            return PedAnovaImportanceEvaluator(target_quantile=BETTER).evaluate(study)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler())
+        for row in rows:
+            params = {key: v for key, d in known.items() if _contains(d, v := _shown(row.get(key)))}
+            distributions = {key: known[key] for key in params}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=0.0))
+        return study
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _divergences(study: Any, values: np.ndarray) -> dict[str, float]:
+    """PED-ANOVA's importance of each field, for values of the trials of which more is better."""
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it minimises, and that a conditional field has few trials
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=BETTER)
+        return evaluator.evaluate(study, target=lambda trial: -float(values[trial.number]))
 
 
 def deciding(importances: Mapping[str, Mapping[str, float]]) -> str | None:

@@ -196,7 +196,7 @@ def _search(contents: Contents) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items())
-    return number(value) if isinstance(value, float) else as_yaml(value)
+    return number(value) if isinstance(value, (float, str)) else as_yaml(value)
 
 
 def _values(spec: Any) -> str:
