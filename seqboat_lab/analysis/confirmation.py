@@ -86,11 +86,12 @@ def read_confirmation(directory: Path, objectives: Mapping[str, str]) -> Confirm
     if content is None:
         return None
     runs = content.get("runs") if isinstance(content, dict) else None
-    if not isinstance(runs, list) or not isinstance(content.get("split"), str):
+    beside = content.get("references", []) if isinstance(content, dict) else None
+    if not isinstance(runs, list) or not isinstance(beside, list) or not isinstance(content.get("split"), str):
         raise ConfigError(str(path), "has no split and list of runs; it is no confirm.json that a sweep left")
-    found = _grouped(path, runs, objectives)
-    ordered = sorted((c for c in found if c.trial is not None), key=lambda c: c.trial or 0)
-    return Confirmation(content["split"], ordered, [c for c in found if c.trial is None])
+    candidates = [c for c in _grouped(path, runs, objectives) if c.trial is not None]
+    references = [c for c in _grouped(path, beside, objectives) if c.trial is None]
+    return Confirmation(content["split"], sorted(candidates, key=lambda c: c.trial or 0), references)
 
 
 def read_references(directory: Path, objectives: Mapping[str, str]) -> list[Candidate]:
@@ -133,7 +134,7 @@ def _grouped(path: Path, runs: Sequence[Any], objectives: Mapping[str, str]) -> 
         known = run if isinstance(run, dict) else {}
         values, trial = known.get("values"), known.get("trial")
         trial = trial if isinstance(trial, int) else None
-        name = known.get("reference", known.get("name")) if trial is None else f"trial {trial}"
+        name = known.get("name") if trial is None else f"trial {trial}"
         if not isinstance(values, dict) or not isinstance(name, str):
             raise ConfigError(str(path), "holds a run without a trial (or a name) and values; was it edited?")
         if all(is_number(values.get(m)) for m in objectives):

@@ -50,16 +50,16 @@ def make_sweep(directory: Path, rows, objectives=TWO, space=SPACE, **settings) -
 
 
 def confirm(directory: Path, values: dict, objectives=TWO, split: str = "test") -> None:
-    """confirm.json: name of a reference or number of a trial -> a tuple of objectives for each seed."""
-    runs = []
+    """confirm.json as a sweep writes it: name of a reference or number of a trial -> a tuple of objectives for each seed."""
+    found = {"runs": [], "references": []}
     for which, seeds in values.items():
-        key = {"trial": which} if isinstance(which, int) else {"reference": which}
+        kind, key = ("runs", {"trial": which}) if isinstance(which, int) else ("references", {"name": which})
         for seed, point in enumerate(seeds, 1001):
             name = f"{which:04d}-{seed}" if isinstance(which, int) else f"{which}-{seed}"
             (directory / "confirm" / name).mkdir(parents=True, exist_ok=True)
             run = f"runs/sweeps/s/confirm/{name}"
-            runs.append({**key, "seed": seed, "run": run, "values": dict(zip(objectives, point, strict=True))})
-    (directory / "confirm.json").write_text(json.dumps({"split": split, "objectives": objectives, "runs": runs}))
+            found[kind].append({**key, "seed": seed, "run": run, "values": dict(zip(objectives, point, strict=True))})
+    (directory / "confirm.json").write_text(json.dumps({"split": split, "objectives": objectives, **found}))
 
 
 ROWS = [
