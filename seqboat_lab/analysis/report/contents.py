@@ -103,13 +103,18 @@ class Contents:
         return sorted(keys, key=lambda key: -sum(shares[key] for shares in self.importances.values()))
 
     def _confirmed(self, confirmation: Confirmation) -> Table:
-        """Candidates, the front's first, then references: means with intervals, the search's values, chances."""
+        """Means with intervals, chances, the search's values: the front first, then by chance, then references."""
         split = confirmation.split
         chances = confirmation.probabilities(self.objectives)
         lost = optimism(confirmation.candidates, self.rows, self.objectives)
         front = [c.name for c in confirmation.front(self.objectives)]
         searched = {row["number"]: row for row in self.rows}
-        ordered = sorted(confirmation.candidates, key=lambda c: front.index(c.name) if c.name in front else len(front))
+
+        def place(candidate: Candidate) -> tuple[float, float]:
+            on = candidate.name in front
+            return (front.index(candidate.name), 0) if on else (len(front), -chances.get(candidate.name, 0.0))
+
+        ordered = sorted(confirmation.candidates, key=place)
         rows = []
         for candidate in [*ordered, *confirmation.references]:
             row: Row = {"number": candidate.trial, "candidate": candidate.name, "n": len(candidate.values)}

@@ -18,9 +18,6 @@ from seqboat_lab.config.explain import as_yaml
 HERE = Path(__file__).parent
 STYLE, SCRIPT = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
 CAPTIONS = {
-    "confirmed": "Means over new seeds with 95 % intervals (Student's t) in every direction; numbers are trials. "
-    "Arrows come from where the search saw them. The attainment surface is that of the resampled fronts (bootstrap "
-    "over seeds): what 97.5 %, 50 % and 2.5 % of them attain. Diamonds are reference points.",
     "pareto": "The search's own values. A point is a trial: hover for its fields, click for its run. Diamonds are "
     "reference points, bars one standard error where a trial ran with several seeds.",
     "importance": "Which field decides whether a trial is among the better half in an objective: PED-ANOVA over the "
@@ -31,6 +28,18 @@ CAPTIONS = {
     "timeline": "Each bar is a trial.",
     "layers": "A layer near 0 has become a pure state space model.",
 }
+
+
+MEANS = "Means over new seeds with 95 % intervals (Student's t)"
+CONFIRMED = {
+    1: f"{MEANS}, the best on top; small dots are runs, black ones reference points.",
+    2: f"{MEANS} in both directions; numbers are trials. Arrows come from where the search saw them. The attainment "
+    "surface is that of the resampled fronts (bootstrap over seeds): what 97.5 %, 50 % and 2.5 % of them attain. "
+    "Diamonds are reference points.",
+    3: f"{MEANS} in every direction; numbers are trials. Arrows come from where the search saw them. Diamonds are "
+    "reference points.",
+}
+"""By the number of objectives; more than three are told as three."""
 
 
 def escape(value: Any) -> str:
@@ -98,36 +107,39 @@ def _hours(hours: float) -> str:
 
 
 def _figures(drawn: Mapping[str, str], *names: str) -> str:
-    return "".join(
-        f'<figure id="figure-{name}">{drawn[name]}<figcaption>{CAPTIONS[name]}</figcaption></figure>'
-        for name in names
-        if name in drawn
-    )
+    return "".join(_figure(drawn, name, CAPTIONS[name]) for name in names)
+
+
+def _figure(drawn: Mapping[str, str], name: str, caption: str) -> str:
+    if name not in drawn:
+        return ""
+    return f'<figure id="figure-{name}">{drawn[name]}<figcaption>{caption}</figcaption></figure>'
 
 
 def _confirmed(contents: Contents, drawn: Mapping[str, str], tables: Mapping[str, Table]) -> str:
     confirmation = contents.confirmation
     if confirmation is None:
         return ""
-    on_front = [row["number"] for row in contents.front]
-    table, said = tables["confirmed"], []
-    for metric in contents.objectives:
-        lost = [row[f"curse {metric}"] for row in table.rows if row["number"] in on_front and row["number"] is not None]
-        at = estimate([value for value in lost if is_number(value)])
-        if at.runs:
-            said.append(f"{with_error(at.mean, at.half)} in {brief(metric).removeprefix('validation ')}")
-    curse = ""
-    if said:
-        n = sum(row["number"] in on_front for row in table.rows if row["number"] is not None)
-        curse = (
-            f"<p>The winner's curse: on average over the {n} points of the search's front that ran again, the search "
-            f"showed them better than they are by {escape(' and '.join(said))} (95 % intervals over points; negative: "
-            f"worse{_split_note(confirmation)}).</p>"
-        )
+    table = tables["confirmed"]
     return f"""<p class="note">Candidates ran again with seeds that the search never saw, measured on the
 {escape(confirmation.split)} split. P(on the front): how often a candidate is on it when its runs are drawn again
 (bootstrap over seeds, among those with two runs or more).</p>
-{_figures(drawn, "confirmed")}{curse}{as_html(table, contents.links)}"""
+{_figure(drawn, "confirmed", CONFIRMED[min(3, len(contents.objectives))])}
+{_curse(contents, confirmation, table.rows)}{as_html(table, contents.links)}"""
+
+
+def _curse(contents: Contents, confirmation: Confirmation, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the points of the search's front lost, on average; nothing if none of them ran again."""
+    on_front = {row["number"] for row in contents.front}
+    again = [row for row in rows if row["number"] in on_front]
+    if not again:
+        return ""
+    lost = {m: estimate([row[f"curse {m}"] for row in again]) for m in contents.objectives}
+    said = [f"{with_error(at.mean, at.half)} in {brief(m).removeprefix('validation ')}" for m, at in lost.items()]
+    points = "1 point" if len(again) == 1 else f"{len(again)} points"
+    how = f"95 % intervals over points; negative: worse{_split_note(confirmation)}"
+    return f"""<p>The winner's curse: on average over the {points} of the search's front that ran again, the search
+showed them better than they are by {escape(" and ".join(said))} ({how}).</p>"""
 
 
 def _split_note(confirmation: Confirmation) -> str:
