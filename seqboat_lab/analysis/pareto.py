@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Is it a finite number?"""
     try:
         return isinstance(value, (int, float)) and math.isfinite(value)
@@ -28,6 +28,11 @@ def feasible(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def signed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> np.ndarray:
     """Objective values (rows, objectives) turned so that more is better."""
     values = np.array([[row[m] for m in objectives] for row in rows], dtype=float).reshape(len(rows), len(objectives))
+    return turn(values, objectives)
+
+
+def turn(values: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:
+    """Values (..., objectives) so that more is better; turned twice they are as before."""
     return values * [1.0 if d == "maximize" else -1.0 for d in objectives.values()]
 
 
