@@ -14,6 +14,7 @@ from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.space import Parameter
+from seqboat_lab.sweep.stages.config import ConfirmConfig
 from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS
 
 INTRODUCTION = """# Every field
@@ -40,6 +41,7 @@ def reference() -> str:
     lines += table("Values of a searched field", "space.FIELD.", Parameter)
     for name, cls in STOPPING_CONFIGS.items():
         lines += table(f"stopping: {name}", "stopping.", cls)
+    lines += table("Confirmation", "confirm.", ConfirmConfig)
     for name, cls in SAMPLER_CONFIGS.items():
         lines += table(f"sampler: {name}", "sampler.", cls)
     return "\n".join(lines) + "\n"
