@@ -23,7 +23,7 @@ def read(name: str):
 
 def test_references_come_first_and_the_front_is_confirmed_on_the_test_split(tiny_sweep):
     tiny_sweep(extra=STAGES)
-    process = start("trials=1", workers=1)
+    process = start("trials=1")
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert "references: never, seed 1 -> val/accuracy" in output
