@@ -11,32 +11,15 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution
 
-from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, is_file, require
+from seqboat_lab.config.checks import ConfigError, at_least, choose, is_file, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
+from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS, AnyStoppingConfig
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files beside it need some
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When a running trial is stopped: others with the same number of steps leave it no chance.
-
-    Optuna's pruners know one objective only. Here a trial is stopped at a validation if enough trials were
-    measured at that step and more than a share of them dominate it: no worse in every objective, better in one.
-    """
-
-    min_trials: int = 6
-    """Trials that must have been measured at the same step."""
-    dominated_by: float = 0.5
-    """Share of those that must dominate the trial."""
-
-    def __post_init__(self):
-        at_least(self, "min_trials", 1)
-        fraction(self, "dominated_by")
 
 
 @dataclass(frozen=True)
@@ -59,7 +42,9 @@ class SweepConfig:
     """How Optuna proposes values."""
     seed: int = 0
     """Seed of the sampler."""
-    stopping: Stopping | None = None
+    stopping: AnyStoppingConfig | None = field(
+        default=None, metadata={"tag": "rule", "among": STOPPING_CONFIGS, "optional": True}
+    )
     """When bad trials are stopped early; null = never."""
     storage: str | None = None
     """Any Optuna storage URL; null = a journal file in the sweep's directory. A password is better taken from the
@@ -99,6 +84,10 @@ class SweepConfig:
     @property
     def metrics(self) -> list[str]:
         return list(self.objectives)
+
+    @property
+    def maximize(self) -> list[bool]:
+        return [direction == "maximize" for direction in self.objectives.values()]
 
     def base(self) -> dict[str, Any]:
         """The experiment with the sweep's overrides, as plain data."""

@@ -147,6 +147,12 @@ def set_strangers_aside(study: optuna.Study, sweep: SweepConfig) -> list[tuple[P
     return list(Counter(set_aside(path) for path in strangers).items())
 
 
+def measured_at(study: optuna.Study, step: int, but: int) -> list[list[float]]:
+    """Objective values at `step` of all trials except number `but`."""
+    trials = (t for t in study.get_trials(deepcopy=False) if t.number != but)
+    return [t.user_attrs[MEASURED][str(step)] for t in trials if str(step) in t.user_attrs.get(MEASURED, {})]
+
+
 class WorkerLock:
     """A file that its worker holds locked while it lives: the kernel frees it however the worker ends.
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.stopping import measured_at, should_stop
+from seqboat_lab.sweep.stopping import make_rule
 from seqboat_lab.sweep.storage import errors_in_one_line
 from seqboat_lab.sweep.study import (
     ERROR,
@@ -28,6 +28,7 @@ from seqboat_lab.sweep.study import (
     TABLE,
     WorkerLock,
     claim,
+    measured_at,
     nameless,
     open_study,
     requeue,
@@ -116,7 +117,8 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         print(f"{run_dir} held a run of another study; it is set aside in {aside}")
     process = TrialProcess(config, run_dir)
     deadline = time.monotonic() + (sweep.trial_timeout or math.inf)
-    maximize = [direction == "maximize" for direction in sweep.objectives.values()]
+    rule = make_rule(sweep.stopping, sweep.maximize) if sweep.stopping else None
+    rungs = rule.steps(config.trainer.max_steps, config.trainer.val_every) if rule else []
     measured: dict[str, list[float]] = {}
     try:
         ended = False
@@ -130,8 +132,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
                 measured[str(step)] = values
                 trial.set_user_attr(MEASURED, measured)
                 others = measured_at(study, step, but=trial.number)
-                done = ended or step >= config.trainer.max_steps
-                if sweep.stopping and not done and should_stop(sweep.stopping, values, others, maximize):
+                if rule and step in rungs and not ended and rule.stops(values, others):
                     study.tell(trial, state=TrialState.PRUNED)
                     return None
             if not ended and time.monotonic() > deadline:
