@@ -2,17 +2,18 @@
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from benchmarks.search_table import LEVELS, Point
 from seqboat_lab.analysis.pareto import hypervolume, non_dominated
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.sampler import TrialSampler
+from seqboat_lab.sweep.seen import CONTINUES
 from seqboat_lab.sweep.stopping import make_rule
 
 Table = dict[tuple, list[list[Point]]]
@@ -33,6 +34,8 @@ class Run:
     """One trial under way, or stopped."""
 
     trial: optuna.Trial
+    number: int
+    """Of the candidate: its first trial's."""
     key: tuple
     curve: list[Point]
     done: int = 0
@@ -94,8 +97,8 @@ class Replay:
         means, reference = ends_of(self.table), worst(self.sweep)
         found: list[Moment] = []
         front = np.empty((0, len(reference)))
-        spent, clock = 0, [(0.0, worker, self.next_run()) for worker in range(self.workers)]
-        clock = [(self.segment(run)[1], worker, run) for _, worker, run in clock]
+        first = [self.next_run() for _ in range(self.workers)]
+        spent, clock = 0, [(self.segment(run)[1], worker, run) for worker, run in enumerate(first)]
         heapq.heapify(clock)
         while spent < budget:
             now, worker, run = heapq.heappop(clock)
@@ -109,29 +112,32 @@ class Replay:
                 run = self.next_run()
             elif self.stops(run):
                 self.study.tell(run.trial, state=TrialState.PRUNED)
-                self.stopped[run.trial.number] = run
+                self.stopped[run.number] = run
                 run = self.next_run()
             heapq.heappush(clock, (now + self.segment(run)[1], worker, run))
         return found
 
     def next_run(self) -> Run:
-        """A stopped trial that may go on, under a new number; else a new one."""
+        """A stopped candidate that may go on, else a new one."""
         if self.rule is not None:
             at = {number: run.curve[run.done - 1].updates for number, run in self.stopped.items()}
             for number in self.rule.goes_on(self.measured, at)[:1]:
                 run = self.stopped.pop(number)
-                self.study.enqueue_trial(run.trial.params)
-                again = self.study.ask(self.distributions)
-                for values in self.measured.values():
-                    if number in values:
-                        values[again.number] = values.pop(number)
-                return Run(again, run.key, run.curve, run.done)
+                return replace(run, trial=self.successor(run.trial, number))
         trial = self.study.ask(self.distributions)
         key = configuration(self.sweep, trial.params)
         if key not in self.shown:
             self.shown[key] = int(self.draw.integers(len(self.table[key])))
         self.shown[key] += 1  # proposed again, it shows its other seed
-        return Run(trial, key, self.table[key][self.shown[key] % len(self.table[key])])
+        return Run(trial, trial.number, key, self.table[key][self.shown[key] % len(self.table[key])])
+
+    def successor(self, stopped: optuna.Trial, number: int) -> optuna.Trial:
+        """As `sweep.promotion` makes it: an ended trial of Optuna's is never changed."""
+        state, attributes = TrialState.RUNNING, {CONTINUES: number}
+        again = create_trial(
+            state=state, params=stopped.params, distributions=stopped.distributions, user_attrs=attributes
+        )
+        return optuna.Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, again))
 
     def segment(self, run: Run) -> tuple[int, float]:
         """Updates and seconds until the run's next validation."""
@@ -149,5 +155,5 @@ class Replay:
             return False
         here = self.measured.setdefault(step, {})
         others: Sequence[list[float]] = list(here.values())
-        here[run.trial.number] = self.values(run)
+        here[run.number] = self.values(run)
         return self.rule.stops(self.values(run), others)
