@@ -7,27 +7,34 @@ Syne Tune's rule is replayed, too, where that package is installed.
 """
 
 import argparse
+import hashlib
 import itertools
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from optuna.samplers import TPESampler
 
-from benchmarks.search_replay import Moment, Replay
-from benchmarks.search_table import SWEEP, read_table
+from benchmarks.recall import finished
+from benchmarks.search_replay import Moment, Replay, Table
+from benchmarks.search_table import SWEEP, TABLE, read_table
 from seqboat_lab.sweep.config import SweepConfig, load_sweep
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.stopping_config import AnyStoppingConfig, DominatedConfig, SuccessiveHalvingConfig
+from seqboat_lab.training.results import code_version
 
 OPTUNA = "Optuna's default"
+RESULTS = Path("runs/search/results.jsonl")
 RULES: dict[str, AnyStoppingConfig | None] = {
     "none": None,
     "dominated": DominatedConfig(),
     "halving 0.1": SuccessiveHalvingConfig(first=0.1),
+    "halving 0.2": SuccessiveHalvingConfig(first=0.2),
     "halving 0.3": SuccessiveHalvingConfig(first=0.3),
 }
 """Stopping rules by the names they have in table and picture; the number is `first`."""
@@ -53,7 +60,7 @@ class Search(NamedTuple):
 
 
 BASELINE = Arm(OPTUNA, "none")
-DEFAULT = Arm("tpe", "halving 0.3")
+DEFAULT = Arm("tpe", "halving 0.2")
 """What sweeps do unless they say otherwise."""
 
 
@@ -72,31 +79,48 @@ def arms() -> list[Arm]:
     return [BASELINE, *itertools.starmap(Arm, itertools.product(samplers, rules()))]
 
 
+@cache
+def _inputs() -> tuple[SweepConfig, Table]:
+    sweep = load_sweep(SWEEP)
+    return sweep, read_table(sweep)
+
+
 def search(arm: Arm, seed: int) -> Search:
     """One search with the budget of the sweep file's trials, all at full length."""
-    sweep = load_sweep(SWEEP)
-    table = read_table(sweep)
-    started = time.perf_counter()
+    sweep, table = _inputs()
+    started = time.process_time()
     kind = sweep.sampler if arm.sampler == OPTUNA else SAMPLER_CONFIGS.settings("sampler", arm.sampler)()
     own = replace(sweep, sampler=kind, stopping=rules()[arm.rule], seed=seed)
     sampler = TPESampler(seed=seed) if arm.sampler == OPTUNA else None
     moments = Replay(own, table, seed, sampler).run(budget(sweep))
-    return Search(moments, time.perf_counter() - started)
+    return Search(moments, round(time.process_time() - started, 2))
 
 
 def budget(sweep: SweepConfig) -> int:
     return sweep.trials * sweep.experiment_with({}).trainer.max_steps
 
 
-def repeat(
-    chosen: Sequence[Arm], repetitions: int, processes: int, told: Callable[[Arm], None]
-) -> dict[Arm, list[Search]]:
-    found = {}
-    with ProcessPoolExecutor(processes) as pool:
+def repeat(chosen: Sequence[Arm], repetitions: int, processes: int) -> dict[Arm, list[Search]]:
+    """Every search of every arm. Each is kept in `RESULTS`: a killed benchmark goes on where it was."""
+    table = hashlib.sha256(TABLE.read_bytes() + SWEEP.read_bytes()).hexdigest()[:12]
+    known = {
+        (row["sampler"], row["rule"], row["seed"]): Search([Moment(*m) for m in row["moments"]], row["seconds"])
+        for row in finished(RESULTS)
+        if row["table"] == table and row["code"] == code_version()
+    }
+    found: dict[Arm, list[Search]] = {}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(processes) as pool, RESULTS.open("a") as file:
         for arm in chosen:
-            count = min(repetitions, SLOW.get(arm.sampler, repetitions))
-            found[arm] = list(pool.map(search, itertools.repeat(arm), range(1, count + 1)))
-            told(arm)
+            seeds = range(1, 1 + min(repetitions, SLOW.get(arm.sampler, repetitions)))
+            missing = [seed for seed in seeds if (*arm, seed) not in known]
+            for seed, result in zip(missing, pool.map(search, itertools.repeat(arm), missing), strict=True):
+                known[*arm, seed] = result
+                row = {**arm._asdict(), "seed": seed, "table": table, "code": code_version(), **result._asdict()}
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+            found[arm] = [known[*arm, seed] for seed in seeds]
+            print(arm, flush=True)
     return found
 
 
@@ -110,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="directory of the page and the picture")
     options = parser.parse_args(arguments)
     chosen = [arm for arm in arms() if options.only is None or arm.sampler in (OPTUNA, *options.only)]
-    found = repeat(chosen, options.repetitions, options.processes, lambda arm: print(arm, flush=True))
+    found = repeat(chosen, options.repetitions, options.processes)
     write_report(found, load_sweep(SWEEP), options.out)
 
 

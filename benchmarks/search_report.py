@@ -54,29 +54,34 @@ def write_report(found: Found, sweep: SweepConfig, directory: Path) -> None:
 
 def page(found: Found, sweep: SweepConfig) -> str:
     spent, end = budget(sweep), final(found)
-    possible = best_possible(sweep, read_table(sweep))
     space = ", ".join(f"`{key}` ({len(values)})" for key, values in factors(sweep).items())
     steps = sweep.experiment_with({}).trainer.max_steps
     configurations = math.prod(map(len, factors(sweep).values()))
+    table = read_table(sweep)
+    possible, seeds = best_possible(sweep, table), len(next(iter(table.values())))
+    shown = {
+        1: "with one seed: a search that proposes a configuration again sees the same again.",
+        2: "with two seeds: a search sees one of what it proposes, and the other one when it proposes it again.",
+    }[seeds]
     return f"""# How fast a search finds its front
 
 `make bench-search`: {code_version()}, {machine()}. CPU-sized and ours: `benchmarks/search.yaml`, noisy recall of 32
 tokens, {steps} updates a trial, accuracy against activation rate. All {configurations} configurations of
-{space} were trained once, with two seeds and ten
-validations each (`python -m benchmarks.search_table`, half an hour of one core); the searches below are replayed from
-that table, with two simulated workers that share a clock.
+{space} were trained once, with ten validations each
+(`python -m benchmarks.search_table`), and the searches below are replayed from that table, by two simulated workers
+that share a clock. The table is {shown}
 
-A search sees one seed of what it proposes, and the other one when it proposes it again. It is scored by what it has
-found: the hypervolume of the completed configurations, each with its mean over both seeds, against a guess with every
-token active. It may spend {spent:,} updates, {sweep.trials} trials of full length. **Final** is the median hypervolume
-at which Optuna's default sampler ends without stopping, {end:.4f}; all configurations together have {possible:.4f}.
+A search is scored by what it has found: the hypervolume of the completed configurations, each with its mean over the
+seeds, against a guess with every token active. It may spend {spent:,} updates, {sweep.trials} trials of full length.
+**Final** is the median hypervolume at which Optuna's default sampler ends without stopping, {end:.4f}; all
+configurations together have {possible:.4f}.
 
 ![Hypervolume against updates spent](search.png)
 
-Bands are 95 % intervals of the median over the searches (bootstrap).
+Bands are 95 % intervals of the median over the searches (bootstrap). `halving f` is `successive_halving` with
+`first: f` and `eta: 3`; `seconds` are those of the search itself.
 
 {rows(found, end, spent)}
-
 {verdict(found, end, spent)}
 """
 
@@ -119,16 +124,16 @@ def verdict(found: Found, end: float, spent: int) -> str:
     ]
     worst = min(s.moments[-1].hypervolume for s in found[DEFAULT]) / end
     lines = [
-        f"**The aim** was {NEAR:.0%} of the final hypervolume in a third of the updates, and no end more than {MOST_LOST:.0%} below it, for the default, {DEFAULT}:\n"
+        f"**The aim** was {NEAR:.0%} of the final hypervolume in a third of the updates, and no end more than "
+        f"{MOST_LOST:.0%} below it, for the default, {DEFAULT}:\n"
     ]
     lines += [
         f"- {NEAR:.0%} of final after {_updates(near[DEFAULT])} updates (median): {share:.2f} of {what}; "
         f"{_said(share <= SOON)}"
         for what, share in soon
     ]
-    lines.append(
-        f"- the worst of {len(found[DEFAULT])} searches ended at {worst:.1%} of final; {_said(worst >= 1 - MOST_LOST)}"
-    )
+    count, kept = len(found[DEFAULT]), _said(worst >= 1 - MOST_LOST)
+    lines.append(f"- the worst of {count} searches ended at {worst:.1%} of final; {kept}")
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
 """The rule of Syne Tune's MO-ASHA (version 0.16), as it is there and with its ranks mended, over our rungs.
 
-Syne Tune is in no lock file: `pip install syne-tune` in an environment whose packages are on PYTHONPATH. Its
-`NonDominatedPriority` gives the places of the trials in the order of their ranks, where its `Bracket` expects the rank of
-each. So what is compared with n / eta is the place of the worst trial: whatever else the trial in question is, it goes on
-if the worst so far was among the first third.
+Syne Tune is in no lock file: install it anywhere, and put its packages on PYTHONPATH. Its `NonDominatedPriority` gives
+the places of the trials in the order of their ranks, where its `Bracket` expects the rank of each. So what is compared
+with n / eta is the place of the worst trial: whatever else the trial in question is, it goes on if the worst so far was
+among the first third.
 """
 
 from collections.abc import Sequence

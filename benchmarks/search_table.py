@@ -86,16 +86,18 @@ def run_all(sweep: SweepConfig) -> None:
 
 
 def pack(sweep: SweepConfig) -> None:
-    """Writes `TABLE` from `RESULTS`, in the order of the grid."""
+    """Writes `TABLE` from `RESULTS`, in the order of the grid: those seeds with which every configuration has run."""
     curves = {json.dumps([row["params"], row["seed"]]): row["curve"] for row in finished(RESULTS)}
+    seeds = [seed for seed in SEEDS if all(json.dumps([params, seed]) in curves for params in grid(sweep))]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*factors(sweep), *COLUMNS])
     for params in grid(sweep):
-        for seed in SEEDS:
+        for seed in seeds:
             for point in curves[json.dumps([params, seed])]:
                 rows.writerow([*params.values(), seed, *point])
     TABLE.write_bytes(lzma.compress(text.getvalue().encode(), preset=9))
+    print(f"wrote {TABLE} with seeds {seeds}")
 
 
 def read_table(sweep: SweepConfig, path: Path = TABLE) -> dict[tuple, list[list[Point]]]:

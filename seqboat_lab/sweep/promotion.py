@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.stopping import make_rule
 from seqboat_lab.sweep.study import CONTINUES, KEY, MEASURED, RUN, WORKER, WorkerLock, candidates
 from seqboat_lab.sweep.trial import key_of
@@ -49,7 +51,11 @@ def claim_promoted(study: optuna.Study, sweep: SweepConfig, worker: WorkerLock) 
                 user_attrs={**carried, WORKER: worker.name, CONTINUES: number},
                 system_attrs=trial.system_attrs,
             )
-            return optuna.Trial(study, study._storage.create_new_trial(study._study_id, successor))
+            made = study._storage.create_new_trial(study._study_id, successor)
+            study.sampler = RandomSampler()  # there is nothing to propose
+            going_on = optuna.Trial(study, made)
+            study.sampler = TrialSampler(sweep, {})  # is told how it ends
+            return going_on
     return None
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqboat_lab.atomic import write_text
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.training.callbacks.pictures import custom_scalars
+from seqboat_lab.training.callbacks.charts import custom_scalars
 from seqboat_lab.training.checkpoints import Checkpoint
 from seqboat_lab.training.trackers import TRACKERS, begin_tracking, make_tracker
 
@@ -110,10 +110,10 @@ def make_loggers(config: ExperimentConfig, run_dir: Path, resumed: Checkpoint | 
     ]
 
 
-def begin(loggers: Sequence[Logger], config: ExperimentConfig, run_dir: Path) -> None:
+def begin(loggers: Sequence[Logger], config: ExperimentConfig, run_dir: Path, token_classes: Sequence[str]) -> None:
     """What each holds before the first step, written by the first process once the run's directory is its own."""
     for curves in loggers:
         if isinstance(curves, Curves):
             curves.show_again([row for table in loggers if isinstance(table, MetricsCsv) for row in table.kept])
-            curves.experiment.add_custom_scalars(custom_scalars(config))
+            curves.experiment.add_custom_scalars(custom_scalars(config, token_classes))
     begin_tracking(loggers, config, run_dir)

@@ -1,6 +1,7 @@
 """What several seeds tell about a candidate: means, standard errors, and whether it has a chance at all."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ HOPELESS = 2.0
 
 def mean(values: Sequence[Values]) -> list[float]:
     """Of each objective over the seeds."""
-    return [math.fsum(column) / len(values) for column in zip(*values, strict=True)]
+    return [statistics.mean(column) for column in zip(*values, strict=True)]  # exact: equal values have no deviation
 
 
 def standard_errors(values: Sequence[Values]) -> list[float] | None:
@@ -81,10 +82,9 @@ def average(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The means of all numbers that every seed reported; text is the first one's."""
     found: dict[str, Any] = {}
     for key, value in metrics[0].items():
-        column = [each.get(key) for each in metrics]
+        column = [v for each in metrics if isinstance(v := each.get(key), (int, float)) and math.isfinite(v)]
         if isinstance(value, str):
             found[key] = value
-        elif all(isinstance(v, (int, float)) and math.isfinite(v) for v in column):
-            same = all(v == value for v in column)
-            found[key] = value if same else math.fsum(column) / len(column)  # type: ignore[arg-type]  # all numbers
+        elif len(column) == len(metrics):
+            found[key] = value if len(set(column)) == 1 else statistics.mean(column)
     return found
