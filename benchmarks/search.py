@@ -20,13 +20,14 @@ from typing import NamedTuple
 
 from optuna.samplers import TPESampler
 
+import seqboat_lab.sweep
+from benchmarks import search_replay
 from benchmarks.recall import finished
 from benchmarks.search_replay import Moment, Replay, Table
 from benchmarks.search_table import SWEEP, TABLE, read_table
 from seqboat_lab.sweep.config import SweepConfig, load_sweep
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.stopping_config import AnyStoppingConfig, DominatedConfig, SuccessiveHalvingConfig
-from seqboat_lab.training.results import code_version
 
 OPTUNA = "Optuna's default"
 RESULTS = Path("runs/search/results.jsonl")
@@ -100,13 +101,21 @@ def budget(sweep: SweepConfig) -> int:
     return sweep.trials * sweep.experiment_with({}).trainer.max_steps
 
 
+def fingerprint() -> str:
+    """Of what decides a search's outcome: the table, the code of sweeps, and the replay's."""
+    parts = ("sampler", "stopping", "seen", "space", "plan")
+    code = sorted(p for p in Path(*seqboat_lab.sweep.__path__).glob("*.py") if any(part in p.stem for part in parts))
+    inputs = [TABLE, SWEEP, Path(search_replay.__file__), *code]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()[:12]
+
+
 def repeat(chosen: Sequence[Arm], repetitions: int, processes: int) -> dict[Arm, list[Search]]:
     """Every search of every arm. Each is kept in `RESULTS`: a killed benchmark goes on where it was."""
-    table = hashlib.sha256(TABLE.read_bytes() + SWEEP.read_bytes()).hexdigest()[:12]
+    inputs = fingerprint()
     known = {
         (row["sampler"], row["rule"], row["seed"]): Search([Moment(*m) for m in row["moments"]], row["seconds"])
         for row in finished(RESULTS)
-        if row["table"] == table and row["code"] == code_version()
+        if row["inputs"] == inputs
     }
     found: dict[Arm, list[Search]] = {}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +125,7 @@ def repeat(chosen: Sequence[Arm], repetitions: int, processes: int) -> dict[Arm,
             missing = [seed for seed in seeds if (*arm, seed) not in known]
             for seed, result in zip(missing, pool.map(search, itertools.repeat(arm), missing), strict=True):
                 known[*arm, seed] = result
-                row = {**arm._asdict(), "seed": seed, "table": table, "code": code_version(), **result._asdict()}
+                row = {**arm._asdict(), "seed": seed, "inputs": inputs, **result._asdict()}
                 file.write(json.dumps(row) + "\n")
                 file.flush()
             found[arm] = [known[*arm, seed] for seed in seeds]
