@@ -38,6 +38,7 @@ from seqboat_lab.training.modules.language_modelling import LanguageModelModule
 from seqboat_lab.training.modules.tokens import TokenModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
+from seqboat_lab.training.trackers import tracked_to_its_end
 
 MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type[TokenModule]] = {
     "classifier": ClassificationModule,
@@ -108,7 +109,8 @@ def fit(
         logger=loggers,
         default_root_dir=run_dir,
     )
-    with occupied(run_dir, resuming=checkpoint is not None), run_files(run_dir), told_once():
+    place = occupied(run_dir, resuming=checkpoint is not None)
+    with place, run_files(run_dir), told_once(), tracked_to_its_end(loggers):
         if trainer.is_global_zero:
             write_config(config, run_dir)
             if checkpoint is not None:
