@@ -15,6 +15,7 @@ from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.constraints import Constraint
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.space import Parameter
+from seqboat_lab.sweep.stages.config import ConfirmConfig
 from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS
 
 INTRODUCTION = """# Every field
@@ -42,6 +43,7 @@ def reference() -> str:
     lines += table("Constraints", "constraints.METRIC.", Constraint)
     for name, cls in STOPPING_CONFIGS.items():
         lines += table(f"stopping: {name}", "stopping.", cls)
+    lines += table("Confirmation", "confirm.", ConfirmConfig)
     for name, cls in SAMPLER_CONFIGS.items():
         lines += table(f"sampler: {name}", "sampler.", cls)
     return "\n".join(lines) + "\n"

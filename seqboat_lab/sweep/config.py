@@ -75,7 +75,7 @@ class SweepConfig:
     """Worst value of an objective that still counts for the hypervolume; those left out have their natural bound (0
     and 1 for shares), or the worst of the first completed trials."""
     trial_timeout: float | None = None
-    """Seconds after which a trial is ended and fails, even if it hangs; null = never."""
+    """Seconds after which a run is ended and its trial fails, even if it hangs; null = never."""
 
     def __post_init__(self):
         plain = bool(re.fullmatch(r"\w[\w.-]*", self.name))

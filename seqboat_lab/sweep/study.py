@@ -4,6 +4,7 @@ import fcntl
 import os
 import platform
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Container
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -63,6 +65,9 @@ def open_study(sweep: SweepConfig) -> optuna.Study:
     except KeyError:  # no such study; another worker may be creating it at this moment
         study = optuna.create_study(storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True)
     known = study.user_attrs.get(IDENTITY)
+    if study.metric_names is None:  # for optuna-dashboard, and whoever else looks at the study
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(sweep.metrics)
     if known is None:
         study.set_user_attr(IDENTITY, sweep.identity())
     elif known != sweep.identity():
