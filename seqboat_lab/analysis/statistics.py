@@ -13,9 +13,11 @@ RESAMPLES = 4000
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds; `half` is half the width of its interval, NaN where one run says nothing of the spread."""
+    """A mean over seeds, its standard error, and half the width of its interval; NaN where one run says nothing of the
+    spread."""
 
     mean: float
+    error: float
     half: float
     runs: int
 
@@ -25,9 +27,9 @@ def estimate(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Esti
     values = np.asarray(values, dtype=float)
     n = len(values)
     if n < 2:
-        return Estimate(float(values.mean()) if n else math.nan, math.nan, n)
+        return Estimate(float(values.mean()) if n else math.nan, math.nan, math.nan, n)
     error = float(values.std(ddof=1)) / math.sqrt(n)
-    return Estimate(float(values.mean()), error * student_quantile((1 + level) / 2, n - 1), n)
+    return Estimate(float(values.mean()), error, error * student_quantile((1 + level) / 2, n - 1), n)
 
 
 def student_quantile(p: float, freedom: int) -> float:
