@@ -202,8 +202,11 @@ def _sweep_worker(options: argparse.Namespace) -> None:
 
 def _confirm(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.run import confirm
+    from seqboat_lab.sweep.stages.config import MOST_CONFIRMED
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
+    if options.seeds is not None:
+        check_number("--seeds", options.seeds, 1, MOST_CONFIRMED)
     confirm(options.directory, options.seeds, options.workers)
 
 

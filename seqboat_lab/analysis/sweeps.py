@@ -137,6 +137,8 @@ def _value(column: str, text: str, choices: Sequence[Any]) -> Any:
         return TRUTHS[column][text]
     if column in TEXT:
         return text
+    if column == "feasible":
+        return text == "True"
     for number in (int, float):
         try:
             value = number(text)
