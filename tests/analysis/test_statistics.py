@@ -12,14 +12,7 @@ from seqboat_lab.analysis.statistics import (
     estimate,
     front_probabilities,
     resampled_means,
-    student_quantile,
 )
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 10, 29, 100])
-@pytest.mark.parametrize("p", [0.6, 0.95, 0.975, 0.999])
-def test_quantiles_of_students_t_are_scipys(p, freedom):
-    assert student_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-9)
 
 
 def test_the_interval_is_the_textbooks_and_covers_what_it_says():
