@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes ten times as long to import
+from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes far longer to import
 
 from seqboat_lab.analysis.pareto import non_dominated
 
