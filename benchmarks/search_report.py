@@ -13,7 +13,7 @@ from benchmarks.recall_report import table
 from benchmarks.search import BASELINE, DEFAULT, Arm, Search, budget
 from benchmarks.search_replay import Moment, Table, best_possible
 from benchmarks.search_table import factors, read_table
-from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.definition.config import SweepConfig
 from seqboat_lab.training.results import code_version
 
 Found = Mapping[Arm, Sequence[Search]]

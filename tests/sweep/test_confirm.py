@@ -7,12 +7,12 @@ import pytest
 
 from seqboat_lab.cli import main
 from seqboat_lab.inference.evaluation import evaluate
-from seqboat_lab.sweep import run as runs
-from seqboat_lab.sweep import worker
-from seqboat_lab.sweep.config import parse_sweep
-from seqboat_lab.sweep.study import open_study
+from seqboat_lab.sweep.definition.config import parse_sweep
+from seqboat_lab.sweep.running import run as runs
+from seqboat_lab.sweep.running import worker
+from seqboat_lab.sweep.study.study import open_study
 from tests.sweep.fake import replace_runs
-from tests.sweep.test_run import start
+from tests.sweep.running.test_run import start
 
 SWEEP = Path("runs/sweeps/tiny")
 STAGES = "references: {never: {model.configurator: never}}\nconfirm: {seeds: 1}\n"
