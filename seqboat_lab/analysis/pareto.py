@@ -21,7 +21,7 @@ def completed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) 
 
 
 def feasible(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that break no constraint of their sweep; without constraints, all."""
+    """Without those that break a constraint of their sweep."""
     return [row for row in rows if row.get("feasible") is not False]
 
 
@@ -44,7 +44,7 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """The completed, feasible trials that none other dominates, best in the first objective first."""
+    """The completed, feasible trials that none other such dominates, best in the first objective first."""
     complete = feasible(completed(rows, objectives))
     values = signed(complete, objectives)
     front = [(v, row) for v, row, keep in zip(values, complete, non_dominated(values), strict=True) if keep]
@@ -104,8 +104,8 @@ def kept_reference(
 def hypervolume_history(
     rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], reference: Mapping[str, float] | None = None
 ) -> list[float]:
-    """Hypervolume after each completed trial, in the order of `rows`; empty while the reference is open. Trials that
-    break a constraint add nothing.
+    """Hypervolume after each completed trial, in the order of `rows`; empty while the reference is open. Trials
+    that break a constraint add nothing to it.
 
     reference: a sweep's, as its report keeps it (`read_sweep(...).reference`); None takes it from the rows.
     """
@@ -116,7 +116,7 @@ def hypervolume_history(
     values = signed(complete, objectives)
     worst = signed([reference], objectives)[0]
     history, front = [], values[:0]
-    for row, value in zip(complete, values, strict=True):  # of a front only: what it dominates adds nothing
+    for value, row in zip(values, complete, strict=True):  # of a front only: what it dominates adds nothing
         if feasible([row]):
             front = np.concatenate([front, value[None]])
             front = front[non_dominated(front)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes far longer to import
 
 from seqboat_lab.analysis.pareto import non_dominated
 
@@ -13,9 +14,11 @@ RESAMPLES = 4000
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds; `half` is half the width of its interval, NaN where one run says nothing of the spread."""
+    """A mean over seeds, its standard error, and half the width of its interval; NaN where one run says nothing of the
+    spread."""
 
     mean: float
+    error: float
     half: float
     runs: int
 
@@ -25,33 +28,9 @@ def estimate(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Esti
     values = np.asarray(values, dtype=float)
     n = len(values)
     if n < 2:
-        return Estimate(float(values.mean()) if n else math.nan, math.nan, n)
+        return Estimate(float(values.mean()) if n else math.nan, math.nan, math.nan, n)
     error = float(values.std(ddof=1)) / math.sqrt(n)
-    return Estimate(float(values.mean()), error * student_quantile((1 + level) / 2, n - 1), n)
-
-
-def student_quantile(p: float, freedom: int) -> float:
-    """The value below which Student's t lies with probability `p` (0.5 to 1, less than 1): bisection on its CDF."""
-    low, high = 0.0, 1.0
-    while _student_cdf(high, freedom) < p:
-        low, high = high, 2 * high
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, freedom) < p else (low, middle)
-    return high
-
-
-def _student_cdf(t: float, freedom: int) -> float:
-    """For t >= 0 and whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4); scipy is for tests only."""
-    angle = math.atan(t / math.sqrt(freedom))
-    cos, sin = math.cos(angle), math.sin(angle)
-    odd = freedom % 2
-    term = total = (cos if freedom > 1 else 0.0) if odd else 1.0
-    for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= cos**2 * (k - 1) / k
-        total += term
-    inside = 2 / math.pi * (angle + sin * total) if odd else sin * total
-    return (1 + inside) / 2
+    return Estimate(float(values.mean()), error, error * float(stdtrit(n - 1, (1 + level) / 2)), n)
 
 
 def resampled_means(runs: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:

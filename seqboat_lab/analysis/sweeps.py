@@ -15,8 +15,6 @@ STATES = ("complete", "stopped", "failed", "running", "waiting", "requeued")
 TEXT = ("state", "started", "run", "error", "worker")
 """Columns of trials.csv that are text whatever they look like."""
 RUN_PARTS = 2  # of a run's path lie in its sweep's directory: trials/0012
-TRUTHS = {"feasible": {"True": True, "False": False}}
-"""Columns that are true or false."""
 
 
 class Sweep(NamedTuple):
@@ -133,8 +131,6 @@ def _value(column: str, text: str, choices: Sequence[Any]) -> Any:
     for choice in choices:
         if str(choice) == text:
             return choice
-    if text in TRUTHS.get(column, {}):
-        return TRUTHS[column][text]
     if column in TEXT:
         return text
     if column == "feasible":

@@ -29,6 +29,11 @@ def _check_budget(sweep: "SweepConfig", space: SearchSpace) -> None:
     points = sweep.start_points(space)
     if len(points) > sweep.trials:
         raise ConfigError("start", f"has {len(points)} configurations; expected at most trials = {sweep.trials}")
+    runs = (sweep.trials + len(sweep.references)) * sweep.seeds
+    if sweep.max_runs is not None and runs > sweep.max_runs:
+        sums = f"{sweep.trials} trials and {len(sweep.references)} references with {sweep.seeds} seeds each"
+        raise ConfigError("max_runs", f"{sums} are {runs} runs, more than the budget of {sweep.max_runs}; "
+                          "take fewer, or raise it")  # fmt: skip
 
 
 def _check_values(sweep: "SweepConfig", space: SearchSpace) -> None:

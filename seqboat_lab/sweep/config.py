@@ -87,7 +87,7 @@ class SweepConfig:
         at_least(self, "trials", 1)
         at_least(self, "seeds", 1, MOST_SEARCHED)
         at_least(self, "max_runs", 1)
-        self._check_runs()
+        self._check_stages()
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
         for metric, value in self.reference.items():
             choose("reference", metric, self.objectives, "objective")
@@ -102,7 +102,7 @@ class SweepConfig:
             "no field that is also searched",
         )  # fmt: skip
 
-    def _check_runs(self) -> None:
+    def _check_stages(self) -> None:
         for name, values in self.references.items():
             plain = bool(re.fullmatch(r"[^\W\d][\w.-]*", name)) and len(name.encode(errors="replace")) <= LONGEST_NAME
             named = "a letter, then letters, digits, '_', '-' and '.': it names a directory"
@@ -111,11 +111,6 @@ class SweepConfig:
             require("seed" not in values, f"references.{name}.seed", values.get("seed"), "`seeds` of the sweep instead")
         own = "seed" in self.space and (self.seeds > 1 or self.confirm is not None)
         require(not own, "space.seed", "seed", "no searched seed beside `seeds` or `confirm`, which choose it")
-        runs = (self.trials + len(self.references)) * self.seeds
-        if self.max_runs is not None and runs > self.max_runs:
-            sums = f"{self.trials} trials and {len(self.references)} references with {self.seeds} seeds each"
-            raise ConfigError("max_runs", f"{sums} are {runs} runs, more than the budget of {self.max_runs}; "
-                              "take fewer, or raise it")  # fmt: skip
 
     @property
     def directory(self) -> Path:

@@ -90,7 +90,7 @@ class SweepView:
     def __init__(self, sweep: SweepConfig):
         self.sweep, self.console = sweep, Console()
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
-        self.told: set[int] = set()
+        self.told: dict[int, str] = {}  # trials by the state that was told: a stopped one may go on
         self.began = time.monotonic()
         self.volumes: list[float] = []
         self.counted = 0  # completed trials that `volumes` knows
@@ -112,8 +112,8 @@ class SweepView:
             self.live.update(Group(*(trial_table(r, self.sweep, t) for r, t in tables)), refresh=True)
             return
         for row in rows:
-            if row["number"] not in self.told and row["state"] in DONE:
-                self.told.add(row["number"])
+            if row["state"] in DONE and self.told.get(row["number"]) != row["state"]:
+                self.told[row["number"]] = row["state"]
                 searched = "  ".join(f"{short(k)} {format_value(row.get(k))}" for k in self.sweep.space)
                 reached = "  ".join(f"{m} {format_value(row[m])}" for m in self.sweep.metrics)
                 what = f"trial {row['number']} {row['state']}: {searched} -> {reached} {row['error']}"

@@ -57,3 +57,14 @@ def test_the_table_tells_elapsed_time_time_left_and_hypervolume(monkeypatch):
     assert " left" in text
     assert "hypervolume 0.25 ▁" in text
     assert "hypervolume 0.4 ▁█" in text
+
+
+def test_a_stopped_trial_that_went_on_is_told_again_and_counts_once(capsys):
+    view = SweepView(SWEEP)
+    view.update([row(0, "stopped", 10.0, values=(0.1, 0.5)), row(1, "complete", 10.0, values=(0.2, 0.5))])
+    view.update([row(0, "running", 10.0, values=(0.1, 0.5)), row(1, "complete", 10.0, values=(0.2, 0.5))])
+    for _ in range(2):
+        view.update([row(0, "complete", 20.0, values=(0.8, 0.5)), row(1, "complete", 10.0, values=(0.2, 0.5))])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["[1/10", "[2/10", "[2/10"]
+    assert ["trial 0 complete" in line for line in lines] == [False, False, True]

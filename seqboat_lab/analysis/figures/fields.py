@@ -60,6 +60,11 @@ def slices_figure(rows: Sequence[Row], objectives: Mapping[str, str], searched: 
     return finish(figure)
 
 
+def are_whole(numbers: Sequence[Any]) -> bool:
+    """Do these stand apart enough to be named each?"""
+    return all(float(v).is_integer() for v in numbers)
+
+
 class Places:
     """Where along an axis values of a field go: numbers in their scale, everything else side by side."""
 
@@ -72,7 +77,7 @@ class Places:
         wide = self.ordered and is_wide(present)
         if wide:
             set_scale("log")
-        if few and (wide or len(few) <= MOST_TICKS // 2):
+        if few and (wide or len(few) <= MOST_TICKS // 2) and are_whole(few):
             ticks(few, [f"{v:.3g}" for v in few])
             ticks([], minor=True)
         if self.names:
@@ -122,7 +127,8 @@ def _normalised(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, s
         low, high = transform(min(numbers)), transform(max(numbers))
         span = float(high - low) if high > low and np.isfinite(high - low) else 1.0
         heights = [float(transform(float(v)) - low) / span if is_number(v) else np.nan for v in values]
-        marks = sorted(set(numbers)) if len(set(numbers)) <= MOST_TICKS // 2 else [min(numbers), max(numbers)]
+        few = len(set(numbers)) <= MOST_TICKS // 2 and are_whole(numbers)
+        marks = sorted(set(numbers)) if few else [min(numbers), max(numbers)]
         return heights, [(float(transform(v) - low) / span, f"{v:.3g}") for v in marks]
     names = sorted({_name(v) for v in present})
     span = max(1, len(names) - 1)

@@ -148,8 +148,13 @@ def _draw_infeasible(rows: Sequence[Row], objectives: Mapping[str, str], scatter
         scatter(broken, marker="x", s=70, color="black", lw=0.8, zorder=3, label="breaks a constraint")
 
 
-def draw_references(axis: Axes, references: Sequence[Candidate], x: int | None, y: int) -> None:
-    """Labelled diamonds at the means over their runs, with 95 % intervals; x None: lines across."""
+def draw_references(
+    axis: Axes, references: Sequence[Candidate], x: int | None, y: int, intervals: bool = False
+) -> None:
+    """Labelled diamonds at the means over their runs; x None: lines across.
+
+    intervals: bars are 95 % intervals, as those of confirmed candidates; else one standard error, as a trial's.
+    """
     for reference in references:
         at = reference.estimates()
         name = plain(reference.name)
@@ -159,7 +164,7 @@ def draw_references(axis: Axes, references: Sequence[Candidate], x: int | None, 
             axis.annotate(name, place, (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
                           ha="right", fontsize=8)  # fmt: skip
             continue
-        bars = np.nan_to_num([at[x].half, at[y].half])
+        bars = np.nan_to_num([at[n].half if intervals else at[n].error for n in (x, y)])
         axis.errorbar(at[x].mean, at[y].mean, bars[1], bars[0], "D", color="black", ms=5, elinewidth=0.8, capsize=2,
                       zorder=4)  # fmt: skip
         axis.annotate(name, (at[x].mean, at[y].mean), (0, -7), textcoords="offset points", ha="center", va="top",

@@ -42,7 +42,7 @@ def confirmed_figure(confirmation: Confirmation, objectives: Mapping[str, str], 
                 axis.annotate("", end, (float(row[pair[0]]), float(row[pair[1]])),
                               arrowprops={"arrowstyle": "->", "color": "0.55", "lw": 0.8, "ls": "--"})  # fmt: skip
                 axis.plot(float(row[pair[0]]), float(row[pair[1]]), "o", mfc="none", mec="0.55", ms=6)
-        draw_references(axis, confirmation.references, x, y)
+        draw_references(axis, confirmation.references, x, y, intervals=True)
         axis.margins(0.1)
         axis.grid(alpha=0.3)
 

@@ -95,7 +95,7 @@ def _facts(contents: Contents, history: Sequence[float]) -> str:
         "duration": _hours(spent[-1][2]) if spent else "",
         "of all trials": _hours(seconds / 3600) if spent else "",
         "hypervolume": f"{history[-1]:.4g}" if history else "",
-        "confirmed": f"{len(contents.confirmation.candidates)} candidates" if contents.confirmation else "no",
+        "candidates confirmed": str(len(contents.confirmation.candidates)) if contents.confirmation else "none",
     }
     shown = "".join(f"<div><dt>{key}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items() if value)
     return f"<dl>{shown}</dl>"
