@@ -3,7 +3,6 @@
 .venv/bin/python -m benchmarks.recall_report
 """
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from scipy.stats import t as student
 
 from benchmarks.measure import machine
 from benchmarks.recall import CREDIT, EXPERIMENT, RATES, arms, finished
+from seqboat_lab.analysis.statistics import estimate
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
@@ -42,8 +41,7 @@ One or two seeds each, on 25 November 2026: reasons to try, not results.
 
 def half_width(values: Sequence[float]) -> float:
     """Half the width of the mean's 95 % interval (Student's t), of two values or more."""
-    n = len(values)
-    return student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    return estimate(values).half
 
 
 def interval(values: Sequence[float]) -> str:

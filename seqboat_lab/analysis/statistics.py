@@ -22,6 +22,14 @@ class Estimate(NamedTuple):
     half: float
     runs: int
 
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
 
 def estimate(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Estimate:
     """The mean of independent runs with Student's t interval, mean ± t s / √n, which holds for few runs."""

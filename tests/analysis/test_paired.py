@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqboat_lab.analysis.paired import Interval, by_setting, paired_differences
+from seqboat_lab.analysis.paired import by_setting, paired_differences
+from seqboat_lab.analysis.statistics import estimate
 
 SEEDS, LUCK = range(6), (0.3, 0.1, 0.5, 0.2, 0.4, 0.0)
 
@@ -31,7 +32,7 @@ def test_intervals_are_those_of_the_paired_t_test():
     means = by_setting(table, "y", "kernel")
     assert means["s4d"].low < means["ema"].mean
     oracle = stats.ttest_1samp(s4d, 0).confidence_interval(0.95)
-    assert (means["s4d"].low, means["s4d"].high, means["s4d"].n) == pytest.approx((oracle.low, oracle.high, 6))
+    assert (means["s4d"].low, means["s4d"].high, means["s4d"].runs) == pytest.approx((oracle.low, oracle.high, 6))
 
 
 def test_only_complete_pairs_count():
@@ -40,8 +41,8 @@ def test_only_complete_pairs_count():
     table[1]["y"] = None
     table[6 + 2]["state"] = "stopped"
     found = paired_differences(table, "y", "kernel", "ema", ["kernel", "seed"])
-    assert found["s4d"].n == 3
+    assert found["s4d"].runs == 3
     assert paired_differences(table, "y", "kernel", "lru", ["kernel", "seed"]) == {}
-    single = Interval.of([0.5])
+    single = estimate([0.5])
     assert single.mean == 0.5
     assert math.isnan(single.low)
