@@ -27,6 +27,8 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
             kwargs[key] = None
         elif "among" in spec.metadata:
             kwargs[key] = build(choose_class(full, spec, value, values), section(spec, value), full)
+        elif "by_name" in spec.metadata:
+            kwargs[key] = _build_by_name(full, spec.metadata["by_name"], value)
         else:
             kwargs[key] = _convert(full, value, hints_of(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
@@ -36,6 +38,12 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         return cls(**kwargs)
     except ConfigError as error:
         raise error.under(path) from None
+
+
+def _build_by_name(key: str, among: Any, value: Any) -> dict[str, Any]:
+    """A mapping of components' names to their settings."""
+    require(isinstance(value, Mapping), key, value, "a mapping of names to settings")
+    return {str(name): build(among.settings(f"{key}.{name}", name), v or {}, f"{key}.{name}") for name, v in value.items()}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -62,7 +70,8 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         return hint
     if get_origin(hint) is dict and "." in rest:  # the next part is one of its names
         name, _, rest = rest.partition(".")
-        hint, head = get_args(hint)[1], f"{head}.{name}"
+        by_name = fields[head].metadata.get("by_name")
+        hint, head = by_name.settings(f"{head}.{name}", name) if by_name else get_args(hint)[1], f"{head}.{name}"
         below = next((inner for each, inner in below.items() if str(each) == name), None) or {}
     if not is_section(hint):
         raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
