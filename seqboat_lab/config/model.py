@@ -21,7 +21,7 @@ class EncoderConfig:
 ENCODER_CONFIGS = Components(
     "encoder",
     {
-        **{name: (EncoderConfig, "seqboat_lab.nn.models:SeqBoat") for name in MIXER_CONFIGS},
+        **dict.fromkeys(MIXER_CONFIGS, (EncoderConfig, "seqboat_lab.nn.models:SeqBoat")),
         "cnn": (EncoderConfig, "seqboat_lab.nn.sanity:ImageConvolutions"),
         "bag": (EncoderConfig, "seqboat_lab.nn.sanity:TokenBag"),
     },
@@ -212,9 +212,7 @@ class ModelConfig:
 
     def _check_stack(self) -> None:
         """The kinds of the layers, their settings, and fields of single layers that read them."""
-        require(
-            not self.blocks or self.kind == "seqboat", "blocks", self.blocks, f"none, since kind is {self.kind!r}"
-        )
+        require(not self.blocks or self.kind == "seqboat", "blocks", self.blocks, f"none, since kind is {self.kind!r}")
         require(
             len(self.blocks) <= self.layers, "layers", self.layers, f"at least the {len(self.blocks)} of model.blocks"
         )

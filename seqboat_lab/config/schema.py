@@ -43,7 +43,8 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
 def _build_by_name(key: str, among: Any, value: Any) -> dict[str, Any]:
     """A mapping of components' names to their settings."""
     require(isinstance(value, Mapping), key, value, "a mapping of names to settings")
-    return {str(name): build(among.settings(f"{key}.{name}", name), v or {}, f"{key}.{name}") for name, v in value.items()}
+    classes = {str(name): among.settings(f"{key}.{name}", name) for name in value}
+    return {name: build(cls, value[name] or {}, f"{key}.{name}") for name, cls in classes.items()}
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whole networks: the encoder of SeqBoat and other layers, and the classifier, pair classifier and language model on it."""
+"""Whole networks: the encoder of SeqBoat or other layers, and the classifier, pair classifier, language model on it."""
 
 import math
 import warnings

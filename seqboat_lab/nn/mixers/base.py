@@ -19,12 +19,15 @@ class Mixer(nn.Module, ABC):
 
     `forward` reads whole sequences or segments, `step` one token; they agree. Padded tokens come in as zeros, and
     must leave every other token's output as it is. Made from the layer's `ModelConfig`, whose `mixer` holds the
-    mixer's own settings.
+    mixer's own settings, and its number.
     """
 
     two_sided: ClassVar[bool] = False
     """Whether it reads both ways by itself where the model is bidirectional; of others two are made, one of which
     reads backward, and added."""
+
+    def __init__(self, config: ModelConfig, number: int = 0):
+        super().__init__()
 
     @abstractmethod
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
@@ -50,7 +53,7 @@ class Mixer(nn.Module, ABC):
         """Per token of a sequence, one direction, without the feed-forward part."""
 
     @staticmethod
-    def feed_forward(config: ModelConfig) -> "Mixer | None":
+    def feed_forward(config: ModelConfig, number: int = 0) -> "Mixer | None":
         """The block's feed-forward part; None = it has none."""
         return MLP(config) if getattr(config.mixer, "ffn_ratio", 0) else None
 
@@ -79,8 +82,8 @@ def ffn_width(config: ModelConfig) -> int:
 class MLP(TokenWise):
     """W2 gelu(W1 x), initialised like GPT-2."""
 
-    def __init__(self, config: ModelConfig):
-        super().__init__()
+    def __init__(self, config: ModelConfig, number: int = 0):
+        super().__init__(config, number)
         self.fc1 = nn.Linear(config.d_model, ffn_width(config))
         self.fc2 = nn.Linear(ffn_width(config), config.d_model)
         gpt2_init(config, self.fc1, self.fc2)
@@ -96,8 +99,8 @@ class MLP(TokenWise):
 class SwiGLU(TokenWise):
     """W3 (silu(W1 x) * W2 x) (Shazeer 2020, arXiv 2002.05202)."""
 
-    def __init__(self, config: ModelConfig):
-        super().__init__()
+    def __init__(self, config: ModelConfig, number: int = 0):
+        super().__init__(config, number)
         self.fc1 = nn.Linear(config.d_model, 2 * ffn_width(config), bias=False)
         self.fc2 = nn.Linear(ffn_width(config), config.d_model, bias=False)
         gpt2_init(config, self.fc1, self.fc2)
@@ -124,9 +127,9 @@ def gpt2_init(config: ModelConfig, *linears: nn.Linear) -> None:
 class BothWays(Mixer):
     """Two mixers, one of which reads backward; their outputs are added."""
 
-    def __init__(self, config: ModelConfig, kind: type[Mixer]):
-        super().__init__()
-        self.ahead, self.back = kind(config), kind(config)
+    def __init__(self, config: ModelConfig, number: int, kind: type[Mixer]):
+        super().__init__(config, number)
+        self.ahead, self.back = kind(config, number), kind(config, number)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         flipped = None if padding_mask is None else padding_mask.flip(1)
@@ -160,8 +163,9 @@ class Block(nn.Module):
         super().__init__()
         self.config = config
         kind = MIXER_CONFIGS.implementation(config.kind)
-        self.mixer = BothWays(config, kind) if config.bidirectional and not kind.two_sided else kind(config)
-        self.feed_forward = kind.feed_forward(config)
+        twice = config.bidirectional and not kind.two_sided
+        self.mixer = BothWays(config, number, kind) if twice else kind(config, number)
+        self.feed_forward = kind.feed_forward(config, number)
         self.norms = nn.ModuleList(NORMS[config.norm](config.d_model) for _ in self.parts)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -204,11 +208,10 @@ class Block(nn.Module):
         return x, None, tuple(states)
 
 
-def block_flops(config: ModelConfig, length: int) -> float:
-    """FLOPs per token of one layer that is a `Block`, both directions and the feed-forward part."""
+def block_flops(config: ModelConfig, length: int) -> tuple[float, float]:
+    """FLOPs per token of one layer that is a `Block`: of its mixer, both directions, and of its feed-forward part."""
     kind = MIXER_CONFIGS.implementation(config.kind)
     ways = 2 if config.bidirectional and not kind.two_sided else 1
-    total = ways * sum(kind.flops(config, length))
     with torch.device("meta"):  # only its class is asked for
         feed_forward = kind.feed_forward(config)
-    return total + (0.0 if feed_forward is None else sum(feed_forward.flops(config, length)))
+    return ways * sum(kind.flops(config, length)), sum(feed_forward.flops(config, length)) if feed_forward else 0.0
