@@ -25,9 +25,10 @@ def describe(config: ExperimentConfig, rate: float | None = None) -> None:
     model = make_module(config, datamodule).model
     length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
     rates = [rate] * config.model.activating_layers
-    flops = cost_per_token(config.model, length, rates, vocabulary) if rates else {}  # counted of SeqBoat only
+    stack = config.model.is_stack
+    flops = cost_per_token(config.model, length, rates, vocabulary) if stack else {}  # counted of layers only
     parameters = parameters_by_part(model)
-    model_name = f"{config.model.layers} layers" if rates else config.model.kind
+    model_name = f"{config.model.layers} layers" if stack else config.model.kind
     table = Table("part", title=f"{config.task}: {model_name} of width {config.model.d_model}")
     for head in ("parameters", "FLOPs per token", "share of FLOPs"):
         table.add_column(head, justify="right")

@@ -182,3 +182,8 @@ class ExperimentConfig:
                 not model.absolute_position, "model.absolute_position", model.absolute_position,
                 "false, since a language model has no longest text",
             )  # fmt: skip
+        if isinstance(self.data, LanguageConfig) and self.data.carry_state:
+            for kind in self.model.kinds:
+                state = self.model.settings(kind).state
+                lacks = "has no state" if state == "none" else "has a cache that grows without end"
+                require(state == "fixed", "data.carry_state", True, f"false, since {kind} {lacks}")

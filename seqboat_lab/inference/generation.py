@@ -21,7 +21,7 @@ class GeneratedByte(NamedTuple):
     byte: int
     """0 ... 255"""
     active: float
-    """Share of the layers that activated it."""
+    """Share of the deciding layers that activated it; 0 where none decides."""
     prompt: bool
     """Whether it was given."""
 
@@ -68,12 +68,12 @@ def _generate(
     device = model.embedding.weight.device
     random = torch.Generator().manual_seed(seed)
     logits, active, state = prefill(model, torch.tensor(list(prompt), device=device))
-    for byte, share in zip(prompt, active.float().mean(0).tolist(), strict=True):
+    for byte, share in zip(prompt, (active.float().sum(0) / max(1, len(active))).tolist(), strict=True):
         yield GeneratedByte(byte, share, prompt=True)
     for _ in range(count):
         byte = sample(logits, temperature, top_p, random)
         (logits,), decisions, state = model.step(torch.tensor([byte], device=device), state)
-        share = sum(bool(decision.active) for decision in decisions) / len(decisions)
+        share = sum(bool(decision.active) for decision in decisions) / max(1, len(decisions))
         yield GeneratedByte(byte, share, prompt=False)
 
 

@@ -13,4 +13,11 @@ def make_layer(config: ModelConfig, number: int) -> nn.Module:
     return Block(config, number) if issubclass(kind, Mixer) else kind(config, number)
 
 
-__all__ = ["Block", "BlockOutput", "Mixer", "block_flops", "make_layer"]
+def layer_flops(config: ModelConfig, length: int, rate: float = 0.0) -> dict[str, float]:
+    """FLOPs per token of one layer, by part, at an activation rate; those of seqboat, mega and ssm are counted by
+    `nn.cost`. A layer from outside says what it costs in a static method `layer_flops` of these arguments."""
+    kind = MIXER_CONFIGS.implementation(config.kind)
+    return block_flops(config, length) if issubclass(kind, Mixer) else kind.layer_flops(config, length, rate)
+
+
+__all__ = ["Block", "BlockOutput", "Mixer", "layer_flops", "make_layer"]

@@ -208,10 +208,11 @@ class Block(nn.Module):
         return x, None, tuple(states)
 
 
-def block_flops(config: ModelConfig, length: int) -> tuple[float, float]:
+def block_flops(config: ModelConfig, length: int) -> dict[str, float]:
     """FLOPs per token of one layer that is a `Block`: of its mixer, both directions, and of its feed-forward part."""
     kind = MIXER_CONFIGS.implementation(config.kind)
     ways = 2 if config.bidirectional and not kind.two_sided else 1
     with torch.device("meta"):  # only its class is asked for
         feed_forward = kind.feed_forward(config)
-    return ways * sum(kind.flops(config, length)), sum(feed_forward.flops(config, length)) if feed_forward else 0.0
+    ffn = 0.0 if feed_forward is None else sum(feed_forward.flops(config, length))
+    return {"mixer": ways * sum(kind.flops(config, length)), "ffn": ffn}

@@ -134,3 +134,14 @@ class ModLayer(nn.Module):
         if not out.active.any():  # nothing to remember
             state = RoutedCache(state.key[:, :-1], state.value[:, :-1], state.filled[:, :-1], state.position)
         return out.y.squeeze(1), Decision(out.active.squeeze(1), out.confidence.squeeze(1)), state
+
+    @staticmethod
+    def layer_flops(config: ModelConfig, length: int, rate: float) -> dict[str, float]:
+        """Of `rate` of the tokens, which see each other; the predictor reads all."""
+        d, width = config.d_model, max(1, config.d_model // 2)
+        routed = max(1.0, rate * length)
+        return {
+            "router": 2.0 * d + 2.0 * d * width + 2.0 * width,
+            "mixer": rate * (8.0 * d * d + 4.0 * d * routed),
+            "ffn": rate * sum(MLP.flops(config, length)),
+        }

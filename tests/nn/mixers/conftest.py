@@ -22,12 +22,21 @@ SMALL = {
 
 def make_config(kind: str, **fields) -> ModelConfig:
     """Of a whole model whose layers are all of that kind."""
-    mixers = {kind: MIXER_CONFIGS[kind](**SMALL[kind] | fields.pop("settings", {}))} if kind in SMALL else {}
+    settings = SMALL.get(kind, {}) | fields.pop("settings", {})
     defaults = {
         "layers": 2, "d_model": 12, "d_hidden": 16, "d_attention": 8, "memory_size": 5, "max_positions": 32,
         "dropout": 0.0, "bidirectional": False,
     }  # fmt: skip
-    return ModelConfig(kind=kind, mixers=mixers, **defaults | fields)
+    return ModelConfig(kind=kind, mixers={kind: MIXER_CONFIGS[kind](**settings)}, **defaults | fields)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tensors of this size are faster in one, above all where many processes share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,11 @@ def hyena(m, x: Tensor) -> Tensor:
     for lag in range(L):
         t = lag / f.length
         bands = [1e-4 + (15 - 1e-4) * i / 15 for i in range(16)]
-        features = [t, *(math.cos(2 * math.pi * b * t) for b in bands), *(-math.sin(2 * math.pi * b * t) for b in bands)]
+        features = [
+            t,
+            *(math.cos(2 * math.pi * b * t) for b in bands),
+            *(-math.sin(2 * math.pi * b * t) for b in bands),
+        ]
         y = torch.tensor(features, dtype=x.dtype)
         for layer in f.layers:
             y = torch.sin(f.frequency * (layer.weight @ y + layer.bias))
