@@ -226,8 +226,8 @@ class ModelConfig:
         for number, own in self.by_layer.items():
             kind = self.kinds[number] if self.is_stack else self.kind
             require(
-                self.is_stack and isinstance(self.settings(kind), SeqBoatMixerConfig), "by_layer", dict(self.by_layer),
-                f"none of layer {number}, since {kind} has no such layers",
+                self.is_stack and isinstance(self.settings(kind), SeqBoatMixerConfig), "by_layer", number,
+                f"the number of a seqboat, mega or ssm layer, since {kind} has no such layers",
             )  # fmt: skip
             for name in self.settings(kind).layer_fields:
                 value = getattr(own, name, None)

@@ -68,7 +68,7 @@ class SeqBoat(nn.Module):
         self.feed_forward = nn.ModuleList(map(feed_forward_behind, layers) if config.ffn_hidden else ())
         prenorm = config.prenorm or not config.has_only_seqboat
         self.final_norm = NORMS[config.norm](config.d_model) if prenorm else None
-        self.warned_of_truncation = False
+        self.warned_of_truncation = self.warned_of_growth = False
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: list[Any] | None = None
@@ -84,8 +84,8 @@ class SeqBoat(nn.Module):
         return (x if self.final_norm is None else self.final_norm(x, padding_mask)), outputs
 
     def init_state(self, batch: int) -> list[Any]:
-        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated.
-        Raises `UserError` for layers that have no state."""
+        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated or the
+        state grows with every token. Raises `UserError` for layers that have no state."""
         truncation = getattr(self.config.ssm, "truncation", None)
         kernels = [layer.ssm for layer in self.layers if hasattr(layer, "ssm")]
         if not self.warned_of_truncation and truncation and kernels:
@@ -96,7 +96,15 @@ class SeqBoat(nn.Module):
                 f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
                 stacklevel=2,
             )
-        return [layer.init_state(batch) for layer in self.layers]
+        state = [layer.init_state(batch) for layer in self.layers]
+        growing = sorted({kind for kind in self.config.kinds if self.config.settings(kind).state == "grows"})
+        if not self.warned_of_growth and growing:
+            self.warned_of_growth = True
+            warnings.warn(
+                f"{' and '.join(growing)} layers stream with a cache of keys and values that grows with every token",
+                stacklevel=2,
+            )
+        return state
 
     def step(self, x: Tensor, state: list[Any]) -> tuple[Tensor, list[Activation], list[Any]]:
         """One token of every stream, (B, d) -> (B, d), the deciding layers' decisions; see `SeqBoatLayer.step`."""

@@ -142,6 +142,6 @@ class ModLayer(nn.Module):
         routed = max(1.0, rate * length)
         return {
             "router": 2.0 * d + 2.0 * d * width + 2.0 * width,
-            "mixer": rate * (8.0 * d * d + 4.0 * d * routed),
+            "mixer": rate * (8.0 * d * d + 4.0 * (d + config.mixer.heads) * routed),  # one channel a head masks
             "ffn": rate * sum(MLP.flops(config, length)),
         }
