@@ -33,7 +33,8 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
             kwargs[key] = _convert(full, value, hints_of(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
         if key not in kwargs and "among" in spec.metadata and not spec.metadata.get("optional"):
-            kwargs[key] = build(choose_class(key, spec, {}, values), {}, key)
+            full = f"{path}.{key}" if path else key
+            kwargs[key] = build(choose_class(full, spec, {}, values), {}, full)
     try:
         return cls(**kwargs)
     except ConfigError as error:
@@ -112,8 +113,8 @@ def choose_class(full: str, spec: dataclasses.Field, value: Any, siblings: Mappi
     """The dataclass of a section, by the tag in it or beside it. Raises `ConfigError` for an unknown one."""
     tag, among = spec.metadata["tag"], spec.metadata["among"]
     if tag.startswith("../"):
-        tag = tag.removeprefix("../")
-        key, holder = tag, siblings
+        tag, above = tag.removeprefix("../"), full.rpartition(".")[0]
+        key, holder = f"{above}.{tag}" if above else tag, siblings
     else:
         key, holder = f"{full}.{tag}", section(spec, value)
         holder = holder if isinstance(holder, Mapping) else {}

@@ -42,7 +42,8 @@ def generate(
             2020, arXiv 1904.09751).
         seed: equal seeds give equal bytes.
 
-    Raises `ConfigError` for an empty prompt or values out of range, before anything is drawn.
+    Raises `ConfigError` for an empty prompt or values out of range, and `UserError` for a model without a state, before
+    anything is drawn.
     """
     if not prompt:
         raise ConfigError("--prompt", "is empty; expected at least one byte to go on from, such as a newline")
@@ -50,6 +51,7 @@ def generate(
     require(temperature >= 0, "--temperature", temperature, "0 (always the likeliest byte) or more")
     require(0 < top_p <= 1, "--top-p", top_p, "a number above 0, up to 1")
     require(0 <= seed < 2**64, "--seed", seed, "a whole number from 0 to 2^64 - 1")
+    model.init_state(1)  # or why there is none is said after the prompt
     return _generate(model, prompt, count, temperature, top_p, seed)
 
 

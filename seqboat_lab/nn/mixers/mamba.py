@@ -76,7 +76,8 @@ class Mamba(Mixer):
         return values, B, C, F.softplus(exact(dt)[0] + self.dt_bias)
 
     def output(self, y: Tensor, z: Tensor) -> Tensor:
-        return self.out_proj(self.norm(y.to(z.dtype) * F.silu(z)))
+        gated = y.to(z.dtype) * F.silu(z)
+        return self.out_proj(self.norm(gated.to(self.norm.weight.dtype)))
 
     def init_state(self, batch: int) -> MambaState:
         new = self.in_proj.weight.new_zeros
