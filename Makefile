@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine with python3, make and a C compiler: `make sweep`, `make test`.
 PYTHON  ?= python3
 VENV    ?= .venv
-SWEEP   ?= sweeps/listops_pareto.yaml
+SWEEP   ?= sweeps/recall_pareto.yaml
 CONFIG  ?= lra/listops_short
 WORKERS ?= 2
 DEVICES ?= 2
@@ -30,7 +30,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
-sweep: setup  ## search memory size and temperature on ListOps, to a Pareto front (SWEEP=, WORKERS=)
+sweep: setup  ## search activation rate, memory size, temperature and SSM kernel, to a Pareto front (SWEEP=, WORKERS=)
 	$(SEQBOAT) sweep $(SWEEP) --workers $(WORKERS) $(ARGS)
 
 test: setup  ## the test suite, under 10 minutes on two cores

@@ -21,13 +21,16 @@ from torch import Tensor
 from seqboat_lab.config import ExperimentConfig, load_experiment
 from seqboat_lab.data.generators.recall import BLANK, CLASSES, draw_chunk, token_classes, vocabulary
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.nn.configurator import plan_training
+from seqboat_lab.nn.capacity import plan_training
 from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
 from seqboat_lab.training.optim import make_optimizer
 
 EXPERIMENT = "recall/noisy_mqar_tiny"
 RESULTS = Path("runs/recall/results.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
+SHARED_RATES = (0.1, 0.15, 0.2, 0.3)
+"""Rates of a budget that the layers share."""
+OF_EACH_LAYER = "model.configurator.budget=layer"
 PRICES = (0.01, 0.03, 0.05, 0.1)
 MEMORIES = (8, 12, 16, 24, 32)
 """Working memories that the trained model is also run with."""
@@ -37,17 +40,25 @@ CREDIT, NO_CREDIT = "model.confidence_on=output_and_value", "model.confidence_on
 def arms() -> dict[str, list[str]]:
     """Name of each cell of the table -> its overrides; SEED stands for the run's seed."""
     cells = {"never": ["model.configurator.kind=never"], "always": ["model.configurator.kind=always"]}
+    for rate in SHARED_RATES:
+        shared = [f"model.configurator.rate={rate}", "model.configurator.budget=model"]
+        cells[f"shared {rate:g}"] = [*shared, NO_CREDIT]
+        cells[f"shared+credit {rate:g}"] = [*shared, CREDIT]
     for rate in RATES:
         capacity = f"model.configurator.rate={rate}"
-        cells[f"capacity {rate:g}"] = [capacity, NO_CREDIT]
-        cells[f"capacity+credit {rate:g}"] = [capacity, CREDIT]
+        cells[f"capacity {rate:g}"] = [capacity, OF_EACH_LAYER, NO_CREDIT]
+        cells[f"capacity+credit {rate:g}"] = [capacity, OF_EACH_LAYER, CREDIT]
         if rate < 0.5:
             cells[f"capacity+credit {rate:g}, layer 0 alone"] = [
-                capacity, CREDIT, "model.by_layer.1.configurator.kind=never"
+                capacity, OF_EACH_LAYER, CREDIT, "model.by_layer.1.configurator.kind=never"
             ]  # fmt: skip
         if rate == 0.3:
-            cells["capacity+credit 0.3, no price"] = [capacity, CREDIT, "optim.activation_cost=0"]
-            cells["capacity 0.3, no price"] = [capacity, NO_CREDIT, "optim.activation_cost=0"]
+            cells["capacity+credit 0.3, no price"] = [
+                capacity, OF_EACH_LAYER, CREDIT, "optim.activation_cost=0",
+            ]  # fmt: skip
+            cells["capacity 0.3, no price"] = [
+                capacity, OF_EACH_LAYER, NO_CREDIT, "optim.activation_cost=0",
+            ]  # fmt: skip
         if rate < 1:
             cells[f"random {rate:g}"] = [f"model.configurator={{kind: random, rate: {rate}, seed: SEED}}"]
             cells[f"every_kth {rate:g}"] = [f"model.configurator={{kind: every_kth, k: {round(1 / rate)}}}"]

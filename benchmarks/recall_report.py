@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 from scipy.stats import t as student
 
@@ -17,7 +18,7 @@ from benchmarks.recall import CREDIT, EXPERIMENT, RATES, arms, finished
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
-PAGE = Path("docs/results_recall.md")
+PAGE, PICTURE = Path("docs/results_recall.md"), Path("docs/recall.png")
 NOTES = """## How the schedule was found
 
 One or two seeds each, on 25 November 2026: reasons to try, not results.
@@ -39,13 +40,18 @@ One or two seeds each, on 25 November 2026: reasons to try, not results.
 """
 
 
+def half_width(values: Sequence[float]) -> float:
+    """Half the width of the mean's 95 % interval (Student's t), of two values or more."""
+    n = len(values)
+    return student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+
+
 def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval (Student's t) over seeds, in percent."""
+    """Mean and 95 % interval over seeds, in percent."""
     mean, n = statistics.mean(values), len(values)
     if n == 1:
         return f"{100 * mean:.1f} (1 seed)"
-    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
-    return f"{100 * mean:.1f} ± {100 * half:.1f} ({n} seeds)"
+    return f"{100 * mean:.1f} ± {100 * half_width(values):.1f} ({n} seeds)"
 
 
 def by_arm(rows: Sequence[dict]) -> dict[str, list[dict]]:
@@ -77,7 +83,7 @@ def accuracies(found: dict[str, list[dict]]) -> str:
 def classes(found: dict[str, list[dict]]) -> str:
     rows = []
     for name, runs in found.items():
-        if name.startswith(("capacity", "cost")) and runs[0]["rate"] < 1:
+        if name.startswith(("shared", "capacity", "cost")) and runs[0]["rate"] < 1:
             for layer in range(len(runs[0]["rates"])):
                 shares = [run["by_class"][layer] for run in runs]
                 cells = (f"{100 * statistics.mean(s[kind] for s in shares):.0f}" for kind in shares[0])
@@ -95,6 +101,35 @@ def memories(found: dict[str, list[dict]]) -> str:
             means = (f"{100 * statistics.mean(run[size] for run in runs):.1f}" for size in sizes)
             rows.append((name, *means, str(len(runs))))
     return table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
+
+
+def draw(found: dict[str, list[dict]]) -> None:
+    """Accuracy against activation rate, a line for each kind of decision: means, and 95 % intervals over seeds."""
+    lines = defaultdict(list)
+    for name, runs in found.items():
+        kind, _, rest = name.partition(" ")
+        lines[kind if "," not in rest else "capacity+credit, layer 0 alone" * ("layer" in rest)].append(runs)
+    figure, axis = plt.subplots(figsize=(7.5, 4.8))
+    for number, kind in enumerate(kind for kind in lines if kind):
+        points = sorted(
+            (statistics.mean(r["rate"] for r in runs), [r["accuracy"] for r in runs]) for runs in lines[kind]
+        )
+        rates, right = [100 * rate for rate, _ in points], [[100 * a for a in accuracy] for _, accuracy in points]
+        means = [statistics.mean(values) for values in right]
+        errors = [half_width(values) if len(values) > 1 else 0 for values in right]
+        low = [min(error, mean) for error, mean in zip(errors, means, strict=True)]
+        high = [min(error, 100 - mean) for error, mean in zip(errors, means, strict=True)]
+        style = {
+            "marker": "osD^vP*X"[number % 8],
+            "capsize": 3,
+            "linestyle": "none" if kind in ("cost", "cost+credit") else "-",
+        }
+        axis.errorbar(rates, means, yerr=(low, high), label=kind, color=f"C{number}", alpha=0.85, **style)
+    axis.set(xlabel="active tokens, %", ylabel="accuracy at the questions, %", ylim=(0, 104), xlim=(-2, 104))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
 
 
 def main() -> None:
@@ -116,8 +151,11 @@ accuracy at the scored positions of 1,000 sequences that no run was trained on, 
 {c.anneal_from:.0%} and {c.anneal_to:.0%} of training; confidences start at {c.start_confidence:g}, and a price of
 {o.activation_cost:g} x mean probability of activation sorts the tokens from {o.activation_cost_from:.0%} of training
 on, whole from {o.activation_cost_to:.0%} on (but for "no price"). `cost`: tempered softmax as published with such a
-price, and no dial. `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
+price, and no dial. `shared`: as `capacity`, but the rate is that of all layers together, by one threshold
+(`model.configurator.budget=model`). `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
 seeds).
+
+![Accuracy against activation rate]({PICTURE.name})
 
 {accuracies(found)}
 Share of each class of token that is active, mean over seeds (a question is a key asked for again):
@@ -130,6 +168,7 @@ Accuracy, %, of the same trained models when they are run with a shorter working
 {NOTES}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """
+    draw(found)
     PAGE.write_text(text)
     print(f"wrote {PAGE}")
 

@@ -100,6 +100,9 @@ class CapacityConfig(TemperedSoftmaxConfig):
     kind: Literal["capacity"] = "capacity"  # type: ignore[assignment]  # another kind with the same fields
     rate: float = 0.3
     """Share of the real tokens that is active in the end."""
+    budget: Literal["layer", "model"] = "layer"
+    """Whose tokens the rate is a share of: `layer`, each layer's own; `model`, all layers' together, by one threshold,
+    so that a layer that needs little attention leaves its part to others."""
     start_rate: float = 1.0
     """Share while training is young: what attention is good for is learnt best where it is everywhere."""
     anneal_from: float = 0.4
@@ -148,7 +151,7 @@ CONFIGURATOR_CONFIGS = Components(
     "configurator",
     {
         "tempered_softmax": (TemperedSoftmaxConfig, "seqboat_lab.nn.configurator:TemperedSoftmax"),
-        "capacity": (CapacityConfig, "seqboat_lab.nn.configurator:Capacity"),
+        "capacity": (CapacityConfig, "seqboat_lab.nn.capacity:Capacity"),
         "gumbel_softmax": (GumbelSoftmaxConfig, "seqboat_lab.nn.configurator:GumbelSoftmax"),
         "sigmoid": (SigmoidConfig, "seqboat_lab.nn.configurator:Sigmoid"),
         "always": (AlwaysConfig, "seqboat_lab.nn.configurator:Always"),

@@ -13,7 +13,8 @@ from seqboat_lab.config import ConfigError
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Batch, Split
 from seqboat_lab.inference.evaluation import evaluate_blocks, load_run, root_device
-from seqboat_lab.nn.configurator import Configurator, Decision, quantile_above
+from seqboat_lab.nn.capacity import quantile_above
+from seqboat_lab.nn.configurator import Configurator, Decision
 from seqboat_lab.training.experiment import quiet
 from seqboat_lab.training.modules.base import TrainingModule
 

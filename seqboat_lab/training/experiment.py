@@ -18,8 +18,9 @@ from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.loading.base import TaskDataModule
+from seqboat_lab.training.callbacks.activations import ActivationPictures
+from seqboat_lab.training.callbacks.charts import custom_scalars
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
-from seqboat_lab.training.callbacks.pictures import ActivationRaster, custom_scalars
 from seqboat_lab.training.callbacks.progress import ProgressReport
 from seqboat_lab.training.checkpoints import (
     LAST,
@@ -95,7 +96,8 @@ def fit(
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     interruptible = Interruptible(checkpoints / LAST, settings.accumulate, settings.checkpoint_minutes)
-    callbacks = [LastStepValidates(settings.max_steps), interruptible, results, best, last, ActivationRaster(), *extra]
+    pictures = ActivationPictures()
+    callbacks = [LastStepValidates(settings.max_steps), interruptible, results, best, last, pictures, *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
     tensorboard, table = Curves(run_dir, checkpoint), MetricsCsv(run_dir, checkpoint)
@@ -113,7 +115,7 @@ def fit(
             if checkpoint is not None:
                 results.go_on_from(checkpoint)
             tensorboard.show_again(table.kept)
-            tensorboard.experiment.add_custom_scalars(custom_scalars(config))
+            tensorboard.experiment.add_custom_scalars(custom_scalars(config, datamodule.token_classes))
         with interruptible.listening(), _ends_as_asked(run_dir):
             path = None if checkpoint is None else checkpoint.path
             trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)

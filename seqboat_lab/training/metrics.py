@@ -1,6 +1,7 @@
 """What is measured of a model's activations, weighted by tokens and exact over any number of processes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -102,6 +103,41 @@ def span_quantile(counts: Tensor, q: float) -> Tensor:
     """The span (a bin's lower end: exact to 1.1 % of 1 + span) that a share q of those counted stays within."""
     rank = torch.searchsorted(counts.cumsum(0), q * counts.sum())
     return torch.where(counts.sum() > 0, 2.0 ** (rank / BINS_PER_OCTAVE) - 1, 0.0)
+
+
+CLASSES = 16
+"""No task has more classes of tokens."""
+
+
+class ClassRates(Metric):
+    """Which tokens each layer activates: the share of each class of token, such as digits,
+    operators and brackets."""
+
+    full_state_update = False
+    tokens: Tensor
+    active: Tensor
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.add_state("tokens", torch.zeros(CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("active", torch.zeros(layers, CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, activations: list[Activation], classes: Tensor, left_out: Tensor | None = None) -> None:
+        """classes (B, L): number of each token's class, below `CLASSES`; left_out (B, L): True = does not count."""
+        counted = torch.ones_like(classes, dtype=torch.bool) if left_out is None else ~left_out
+        self.tokens += torch.bincount(classes[counted], minlength=CLASSES)
+        for i, activation in enumerate(activations):
+            self.active[i] += torch.bincount(classes[activation.active & counted], minlength=CLASSES)
+
+    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:  # type: ignore[override]  # torchmetrics passes them on
+        """`activation_rate_of_<class>/layer_<i>` of the classes that occur."""
+        rates = (self.active / self.tokens).float()
+        return {
+            f"activation_rate_of_{name}/layer_{i}": row[c]
+            for c, name in enumerate(names)
+            if self.tokens[c]
+            for i, row in enumerate(rates)
+        }
 
 
 class BitsByPosition(Metric):

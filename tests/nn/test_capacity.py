@@ -7,7 +7,8 @@ import torch
 
 from seqboat_lab.config.configurator import CapacityConfig
 from seqboat_lab.nn import Classifier, LanguageModel
-from seqboat_lab.nn.configurator import Capacity, TemperedSoftmax, plan_training, quantile_above
+from seqboat_lab.nn.capacity import Capacity, plan_training, quantile_above
+from seqboat_lab.nn.configurator import TemperedSoftmax
 from tests.nn.test_configurator import small
 
 
@@ -149,3 +150,29 @@ def test_the_threshold_steadies_in_the_last_tenth_of_training():
             rates.append(0.5 - 0.5 * torch.erf(one.threshold / 2**0.5))  # the normal distribution's share above
         errors[batches] = (torch.stack(rates) - 0.3).square().mean().sqrt()
     assert errors[1000] < 0.015 < 0.02 < errors[None]
+
+
+def test_layers_that_share_a_budget_have_one_threshold_that_of_all_their_evidence():
+    torch.manual_seed(0)
+    config = CapacityConfig(rate=0.25, budget="model", start_confidence=0.5)
+    model = torch.nn.ModuleList(Capacity(config, 16, layer) for layer in range(3))
+    plan_training(model, None)
+    evidence = [torch.randn(4, 50) + shift for shift in (0.0, 2.0, -2.0)]
+    padding = torch.arange(50) >= torch.tensor([50, 40, 30, 20]).unsqueeze(1)
+    for one, seen in zip(model, evidence, strict=True):
+        assert one.threshold == -math.inf  # the batch is decided by those before it
+        one.track(seen, padding)
+    assert len({float(one.threshold) for one in model}) == 1
+    active = [int(((e > model[0].threshold) & ~padding).sum()) for e in evidence]
+    assert sum(active) == round(0.25 * 3 * 140)
+    assert active[1] > 2 * active[0] > 4 * active[2]
+    assert [int(one.batches) for one in model] == [1, 1, 1]
+
+
+def test_layers_with_other_settings_or_budgets_of_their_own_do_not_share():
+    configs = [CapacityConfig(rate=r, budget=b) for r, b in ((0.2, "model"), (0.4, "model"), (0.2, "layer"))]
+    model = torch.nn.ModuleList(Capacity(config, 16, layer) for layer, config in enumerate(configs))
+    plan_training(model, None)
+    for one in model:
+        one.track(torch.arange(10.0).view(1, 10), None)
+    assert [float(one.threshold) for one in model] == [7, 5, 7]

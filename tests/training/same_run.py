@@ -38,13 +38,14 @@ def validations(run: Path) -> list[dict]:
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """In the order of their steps: event files that were begun in the same second are read in any order."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
     scalars = {
-        tag: [(e.step, e.value if tag not in CLOCKS else None) for e in events.Scalars(tag)]
+        tag: sorted((e.step, e.value if tag not in CLOCKS else 0.0) for e in events.Scalars(tag))
         for tag in events.Tags()["scalars"]
     }
-    return scalars | {tag: [e.step for e in events.Images(tag)] for tag in events.Tags()["images"]}
+    return scalars | {tag: sorted(e.step for e in events.Images(tag)) for tag in events.Tags()["images"]}
 
 
 def _without_clocks(values: dict) -> dict:

@@ -67,7 +67,8 @@ def test_a_run_directory_holds_everything(tiny, tmp_path):
         "val/memory_fill/layer_1",
         "temperature/layer_0",
     } <= scalars
-    assert events.Tags()["images"] == ["activation raster"]
+    assert set(events.Tags()["images"]) == {"activation raster", "activated tokens"}
+    assert {"confidence/layer_0", "attention span/layer_1"} <= set(events.Tags()["histograms"])
     assert [e.step for e in events.Images("activation raster")] == [4, 8]
 
 

@@ -52,6 +52,8 @@ class TaskDataModule(LightningDataModule):
 
     name: str
     """The task's key in TASKS."""
+    token_classes: Sequence[str] = ()
+    """Kinds of token whose activation a run tells apart, such as operators and digits; none of pixels and waves."""
 
     def __init__(self, config: DataConfig, *, seed: int, batch_size: int):
         super().__init__()
@@ -99,6 +101,10 @@ class TaskDataModule(LightningDataModule):
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """What a person reads at each position."""
+        raise NotImplementedError
+
+    def token_class(self, ids: torch.Tensor) -> torch.Tensor:
+        """Index into `token_classes` of each token of whole sequences, (B, L) -> (B, L)."""
         raise NotImplementedError
 
     @property

@@ -51,5 +51,21 @@ class Real:
 
 
 def decode_bytes(ids: Sequence[int]) -> list[str]:
-    """A character for each byte id: itself if it is printable ASCII, else a middle dot."""
-    return [chr(i - 1) if 32 <= i - 1 < 127 else "·" for i in ids]
+    """A character for each byte id: itself if it is printable ASCII, "¶" for a line's end, else a middle dot."""
+    return [chr(i - 1) if 32 <= i - 1 < 127 else "¶" if i - 1 == ord("\n") else "·" for i in ids]
+
+
+BYTE_CLASSES = ("letter", "digit", "space", "punctuation", "other")
+"""Kinds of byte: of ASCII its letters, digits, white space and other printable signs; all else, such as UTF-8's."""
+_CLASS_OF_BYTE = torch.tensor(
+    [
+        0 if sign.isalpha() else 1 if sign.isdigit() else 2 if sign.isspace() else 3 if 32 <= ord(sign) < 127 else 4
+        for sign in map(chr, range(128))
+    ]
+    + [4] * 128
+)
+
+
+def byte_class(values: torch.Tensor) -> torch.Tensor:
+    """Index into `BYTE_CLASSES` of each byte, of any shape; what is none, such as padding, is "other"."""
+    return _CLASS_OF_BYTE.to(values.device)[torch.where((values >= 0) & (values < 256), values, 255)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from seqboat_lab.config.data import CorpusConfig, LanguageConfig
@@ -25,7 +26,7 @@ from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.files.progress import counted
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import SPLITS, Batch, Split, TaskSpec
-from seqboat_lab.data.loading.encode import decode_bytes
+from seqboat_lab.data.loading.encode import BYTE_CLASSES, byte_class, decode_bytes
 from seqboat_lab.data.loading.segments import (
     EvaluationBatches,
     IndependentSegments,
@@ -40,6 +41,7 @@ from seqboat_lab.data.loading.store import checksum
 class LanguageDataModule(TaskDataModule):
     """Segments of one file. A task says which file it is and where its splits begin."""
 
+    token_classes = BYTE_CLASSES
     config: LanguageConfig
 
     # What a task defines ------------------------------------------------------------------------------------
@@ -116,6 +118,9 @@ class LanguageDataModule(TaskDataModule):
 
     def dataset(self, split: Split) -> Segments:
         return Segments(self.path, *self._scored_bounds(split))
+
+    def token_class(self, ids: torch.Tensor) -> torch.Tensor:
+        return byte_class(ids)
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return decode_bytes([i + 1 for i in ids])

@@ -19,6 +19,8 @@ from seqboat_lab.data.loading.encode import Ids
 
 VOCABULARY = ("<pad>", *"0123456789", *OPERATORS, "]")
 """Token of each id; fixed, so that every file and every checkpoint agree."""
+CLASSES = ("padding", "digit", "operator", "bracket")
+_CLASS_OF_ID = torch.tensor([0] + [1] * 10 + [2] * len(OPERATORS) + [3])
 _IDS = {token.encode(): number for number, token in enumerate(VOCABULARY) if number > 0}
 
 
@@ -56,6 +58,7 @@ class ListOpsDataModule(SequenceDataModule):
     """ListOps from the official TSVs or from the project's own generator."""
 
     name = "listops"
+    token_classes = CLASSES
     config: ListOpsConfig
 
     @property
@@ -96,6 +99,9 @@ class ListOpsDataModule(SequenceDataModule):
 
     def encoder(self) -> Callable[..., torch.Tensor]:
         return Ids(len(VOCABULARY))
+
+    def token_class(self, ids: torch.Tensor) -> torch.Tensor:
+        return _CLASS_OF_ID.to(ids.device)[ids]
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [VOCABULARY[i] for i in ids]

@@ -34,7 +34,7 @@ class RecallDataModule(SequenceDataModule):
     name = "recall"
     dtype = np.uint16
     parts = 2
-    classes = CLASSES
+    token_classes = CLASSES
     config: RecallConfig
 
     @property
@@ -74,7 +74,6 @@ class RecallDataModule(SequenceDataModule):
         return AnswerDataset(stored.store, stored.max_length, stored.encode)
 
     def token_class(self, ids: torch.Tensor) -> torch.Tensor:
-        """Index into `classes` of each token of whole sequences, (B, L) -> (B, L)."""
         return torch.from_numpy(token_classes(self.config, ids.cpu().numpy())).to(ids.device)
 
     def decode(self, ids: Sequence[int]) -> list[str]:

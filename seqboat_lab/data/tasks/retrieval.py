@@ -15,7 +15,7 @@ from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators import synthetic
 from seqboat_lab.data.loading.base import SequenceDataModule
 from seqboat_lab.data.loading.batch import Split, TaskSpec
-from seqboat_lab.data.loading.encode import Bytes, decode_bytes
+from seqboat_lab.data.loading.encode import BYTE_CLASSES, Bytes, byte_class, decode_bytes
 
 FILES = {split: f"new_aan_pairs.{name}.tsv" for split, name in (("train", "train"), ("val", "eval"), ("test", "test"))}
 LABELS = {b"0": 0, b"0.0": 0, b"1": 1, b"1.0": 1}
@@ -50,6 +50,7 @@ class RetrievalDataModule(SequenceDataModule):
     """AAN pairs from the official TSVs, or a synthetic stand-in."""
 
     name = "retrieval"
+    token_classes = BYTE_CLASSES
     parts = 2
     config: RetrievalConfig
 
@@ -89,6 +90,9 @@ class RetrievalDataModule(SequenceDataModule):
 
     def encoder(self) -> Callable[..., torch.Tensor]:
         return Bytes()
+
+    def token_class(self, ids: torch.Tensor) -> torch.Tensor:
+        return byte_class(ids - 1)
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return decode_bytes(ids)

@@ -16,7 +16,7 @@ from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators import synthetic
 from seqboat_lab.data.loading.base import SequenceDataModule
 from seqboat_lab.data.loading.batch import Split, TaskSpec
-from seqboat_lab.data.loading.encode import Bytes, decode_bytes
+from seqboat_lab.data.loading.encode import BYTE_CLASSES, Bytes, byte_class, decode_bytes
 
 CLASSES = ("neg", "pos")
 """Directory of each label."""
@@ -36,6 +36,7 @@ class TextDataModule(SequenceDataModule):
     """IMDb from its official directories, or a synthetic stand-in."""
 
     name = "text"
+    token_classes = BYTE_CLASSES
     config: TextConfig
 
     @property
@@ -116,6 +117,9 @@ class TextDataModule(SequenceDataModule):
 
     def encoder(self) -> Callable[..., torch.Tensor]:
         return Bytes()
+
+    def token_class(self, ids: torch.Tensor) -> torch.Tensor:
+        return byte_class(ids - 1)
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return decode_bytes(ids)

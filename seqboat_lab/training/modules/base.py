@@ -10,11 +10,12 @@ from torchmetrics import Metric
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_dict
+from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn import SeqBoat
-from seqboat_lab.nn.configurator import plan_training
+from seqboat_lab.nn.capacity import plan_training
 from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
-from seqboat_lab.training.metrics import ActivationMetrics, activation_rates
+from seqboat_lab.training.metrics import ActivationMetrics, ClassRates, activation_rates
 from seqboat_lab.training.optim import make_optimizer
 from seqboat_lab.training.reproducible import BatchClock, diverged
 
@@ -31,7 +32,9 @@ class TrainingModule(BatchClock):
         self.save_hyperparameters({"config": to_dict(config)}, logger=False)
         if config.trainer.compile:
             self.model.compile()
+        self.data: TaskDataModule | None = None  # known once there is a trainer; it tells the kinds of token apart
         self.val_activation = ActivationMetrics(config.model)
+        self.val_classes = ClassRates(config.model.activating_layers)
         self.batches = config.trainer.max_steps * config.trainer.accumulate
         plan_training(model, self.batches)
         self.cost_weights = layer_weights(config.model, config.optim.activation_cost_per)
@@ -64,6 +67,15 @@ class TrainingModule(BatchClock):
         self.log_dict(values, sync_dist=True)
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
 
+    def setup(self, stage: str) -> None:
+        self.data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
+
+    def update_activations(self, inputs: Tensor, activations: list, left_out: Tensor | None) -> None:
+        """Counts a validation batch's activations, in all and by class of token, but for those `left_out` (B, L)."""
+        self.val_activation.update(activations, left_out)
+        if self.data and self.data.token_classes:
+            self.val_classes.update(activations, self.data.token_class(inputs), left_out)
+
     def log_validation(self, values: dict[str, Tensor], *used: Metric) -> None:
         """The head's values and those of the activations as `val/...`; `used` metrics start anew. Raises
         `DivergedError` if training has led to a loss that is not finite."""
@@ -72,7 +84,9 @@ class TrainingModule(BatchClock):
                 raise diverged(f"validation loss is {float(values['loss'])}", self.trainer.global_step)
             self.log("step", float(self.trainer.global_step))
         values |= self.val_activation.compute()
-        for metric in (*used, self.val_activation):
+        if self.data and self.data.token_classes:
+            values |= self.val_classes.compute(self.data.token_classes)
+        for metric in (*used, self.val_activation, self.val_classes):
             metric.reset()
         self.log_dict({f"val/{name}": value for name, value in values.items()})
 

@@ -48,7 +48,7 @@ class ClassificationModule(TrainingModule):
         out = self(batch)
         self.val_accuracy.update(out.logits, batch.labels)
         self.val_loss.update(F.cross_entropy(out.logits, batch.labels), len(batch.labels))
-        self.val_activation.update(out.activations, batch.padding_mask)
+        self.update_activations(batch.inputs, out.activations, batch.padding_mask)
 
     def on_validation_epoch_end(self) -> None:
         values = {"accuracy": self.val_accuracy.compute(), "loss": self.val_loss.compute()}

@@ -14,7 +14,7 @@ from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
 from seqboat_lab.nn.models import ModelOutput
-from seqboat_lab.training.callbacks.text_pictures import TextPictures
+from seqboat_lab.training.callbacks.bits_by_position import BitsByPositionPicture
 from seqboat_lab.training.metrics import BitsByPosition, activation_metric_names
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.carried_state import CarriedState
@@ -41,7 +41,7 @@ class LanguageModelModule(TrainingModule):
         return [f"val/{name}" for name in ("bpc", "loss", *activation_metric_names(config.model.activating_layers))]
 
     def configure_callbacks(self) -> list[Callback]:
-        return [TextPictures()]
+        return [BitsByPositionPicture()]
 
     def forward(self, batch: Batch, state: list[LayerState] | None = None) -> ModelOutput:
         return self.model(batch.inputs, state)
@@ -70,7 +70,7 @@ class LanguageModelModule(TrainingModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)
         self.val_bits.update(nats(out.logits, batch.labels), batch.labels != IGNORED)
-        self.val_activation.update(out.activations, batch.labels == IGNORED)
+        self.update_activations(batch.inputs, out.activations, batch.labels == IGNORED)
 
     def on_validation_epoch_end(self) -> None:
         bpc, self.bpc_by_position, ranges = self.val_bits.compute()

@@ -1,6 +1,5 @@
 """LightningModule of tasks that ask for an answer at some of the tokens, each from the tokens up to it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,14 +9,11 @@ from torchmetrics import Metric
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.nn.models import Activation, ModelOutput
+from seqboat_lab.nn.models import ModelOutput
 from seqboat_lab.training.activation_cost import mean_over_ranks
 from seqboat_lab.training.metrics import activation_metric_names
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.language_modelling import nats
-
-CLASSES = 16
-"""No task has more classes of tokens."""
 
 
 class TokenModule(TrainingModule):
@@ -29,7 +25,6 @@ class TokenModule(TrainingModule):
         assert spec.vocab_size is not None  # such tasks have ids
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
         self.val_answers = Answers()
-        self.val_classes = ClassRates(config.model.activating_layers)
 
     @staticmethod
     def metric_names(config: ExperimentConfig) -> list[str]:
@@ -53,49 +48,13 @@ class TokenModule(TrainingModule):
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
         return total
 
-    @property
-    def data(self) -> Any:
-        """The task's DataModule, which knows the classes of its tokens."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)
         self.val_answers.update(out.logits, batch.labels)
-        self.val_activation.update(out.activations, batch.padding_mask)
-        self.val_classes.update(out.activations, self.data.token_class(batch.inputs))
+        self.update_activations(batch.inputs, out.activations, batch.padding_mask)
 
     def on_validation_epoch_end(self) -> None:
-        values = self.val_answers.compute() | self.val_classes.compute(self.data.classes)
-        self.log_validation(values, self.val_answers, self.val_classes)
-
-
-class ClassRates(Metric):
-    """Which tokens each layer activates: the share of each class of token, such as keys, values, noise, questions."""
-
-    full_state_update = False
-    tokens: Tensor
-    active: Tensor
-
-    def __init__(self, layers: int):
-        super().__init__()
-        self.add_state("tokens", torch.zeros(CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("active", torch.zeros(layers, CLASSES, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, activations: list[Activation], classes: Tensor) -> None:
-        """classes (B, L): number of each token's class, below `CLASSES`."""
-        self.tokens += torch.bincount(classes.flatten(), minlength=CLASSES)
-        for i, activation in enumerate(activations):
-            self.active[i] += torch.bincount(classes[activation.active], minlength=CLASSES)
-
-    def compute(self, names: Sequence[str]) -> dict[str, Tensor]:  # type: ignore[override]  # torchmetrics passes them on
-        """`activation_rate_of_<class>/layer_<i>` of the classes that occur."""
-        rates = (self.active / self.tokens).float()
-        return {
-            f"activation_rate_of_{name}/layer_{i}": row[c]
-            for c, name in enumerate(names)
-            if self.tokens[c]
-            for i, row in enumerate(rates)
-        }
+        self.log_validation(self.val_answers.compute(), self.val_answers)
 
 
 class Answers(Metric):

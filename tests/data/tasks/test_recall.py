@@ -171,7 +171,7 @@ def test_any_length_has_its_own_data_and_is_read_by_the_same_vocabulary(tmp_path
         assert batch.inputs.shape == (2, length)
         assert data.spec.vocab_size == 2 + 3 * 32
         words = data.decode(batch.inputs[0].tolist())
-        assert [data.classes[i] for i in data.token_class(batch.inputs)[0] if i == 3] == ["noise"] * sum(
+        assert [data.token_classes[i] for i in data.token_class(batch.inputs)[0] if i == 3] == ["noise"] * sum(
             word[0] == "n" for word in words
         )
     assert data.decode([BLANK, MARK, 2, 34, 66]) == ["·", "?", "k0", "v0", "n0"]

@@ -185,8 +185,10 @@ def test_a_run_on_text_shows_its_text(tiny_text, tmp_path):
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tags = events.Tags()
-    assert {"activated text", "bits per byte by position", "activation raster"} == set(tags["images"])
-    assert [e.step for e in events.Images("activated text")] == [4, 8]
+    assert {"activated tokens", "bits per byte by position", "activation raster"} == set(tags["images"])
+    assert [e.step for e in events.Images("activated tokens")] == [4, 8]
+    kinds = {name.split("_of_")[1] for name in tags["scalars"] if "val/activation_rate_of_" in name}
+    assert kinds == {"digit/layer_0", "space/layer_0", "digit/layer_1", "space/layer_1"}  # no others in this text
     assert "attention span/layer_0" in tags["histograms"]
     assert {"train/loss", "train/bpc", "val/bpc", "val/bpc_after/16", "lr", "tokens_per_second"} <= set(tags["scalars"])
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -1,10 +1,12 @@
 """Answers at single tokens: exact metrics for any batches and processes, and capacity from the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+import seqboat_lab
 from seqboat_lab.cli import main
 from seqboat_lab.config import load_experiment
 from seqboat_lab.data.loading.batch import IGNORED
@@ -52,7 +54,7 @@ def test_validation_scores_every_answer_once(tiny_recall, tmp_path):
         kinds = data.token_class(inputs)
         for i, activation in enumerate(module.model(inputs).activations):
             for kind in ("key", "value", "noise", "question"):
-                share = activation.active[kinds == data.classes.index(kind)].float().mean().item()
+                share = activation.active[kinds == data.token_classes.index(kind)].float().mean().item()
                 assert reported[f"val/activation_rate_of_{kind}/layer_{i}"] == pytest.approx(share, abs=1e-6)
     assert "val/activation_rate_of_blank/layer_0" not in reported
     assert len(right) == 77 * config.data.questions
@@ -87,6 +89,21 @@ def test_capacity_meets_its_rate_in_two_processes_that_decide_alike(tiny_recall,
     assert all(t.isfinite() for t in thresholds.values())
     batches = [v for k, v in weights(tmp_path).items() if k.endswith("batches")]
     assert [int(b) for b in batches] == [240, 240]  # one count a batch, on every rank
+
+
+@pytest.mark.slow
+def test_capacity_meets_its_rate_on_text_in_blocks_and_streamed(data_root, tmp_path):
+    sources = sorted(Path(seqboat_lab.__file__).parent.rglob("*.py"))
+    (tmp_path / "text").write_bytes(b"".join(source.read_bytes() for source in sources)[:400_000])
+    small = ["model.d_model=32", "model.d_hidden=32", "model.d_attention=16", "data.batch_size=8"]
+    config = load_experiment("text_tiny", [
+        *small, f"data.path={tmp_path}/text", f"data.root={data_root}", "model.configurator={kind: capacity, rate: 0.3}", "trainer.max_steps=300",
+        "trainer.val_every=300", "trainer.threads=1", "trainer.progress=false",
+    ])  # fmt: skip
+    experiment.fit(config, tmp_path / "run")
+    for mode in ("blocks", "streaming"):
+        found = evaluate(tmp_path / "run", "val", mode=mode)
+        assert [found[f"activation_rate/layer_{i}"] for i in range(3)] == pytest.approx([0.3] * 3, abs=0.02), mode
 
 
 def test_a_resumed_capacity_run_ends_as_one_without_the_interruption(tiny_recall, tmp_path):
