@@ -82,7 +82,7 @@ class ModLayer(nn.Module):
         weight = (r.gather(1, index) * filled).unsqueeze(-1)
         y = x.scatter_add(1, index.unsqueeze(-1).expand_as(f), (weight * f).to(x.dtype))
         state = None if state is None else state._replace(position=start + x.shape[1])
-        return LayerOutput(y, active, torch.where(active, r, 0.0), state, None)
+        return LayerOutput(y, active, active.to(x.dtype), state)  # r is a weight of any size and sign, no confidence
 
     def largest(self, r: Tensor, real: Tensor) -> Tensor:
         """(B, L) bool: the share `capacity` of each row's real tokens, rounded up, whose r is largest."""
