@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, SwiGLU
-from seqboat_lab.nn.mixers.linear_attention import channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
 from seqboat_lab.nn.norms import EPS
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -50,7 +50,7 @@ class GatedLinearAttention(Mixer):
     def project(self, x: Tensor) -> list[Tensor]:
         """x (B, L, d) -> q, k (B, heads, L, K), v (B, heads, L, V), log alpha (B, heads, L, K); zeros make no k, v"""
         q, k = self.qk_proj(x).chunk(2, dim=-1)
-        log_alpha = F.logsigmoid(self.alpha_up(self.alpha_down(x))) / SHARPNESS
+        log_alpha = (F.logsigmoid(self.alpha_up(self.alpha_down(x))) / SHARPNESS).clamp(min=STRONGEST)
         heads = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, self.v_proj(x), log_alpha)]
         return [heads[0] * heads[0].shape[-1] ** -0.5, *heads[1:]]
 
@@ -78,5 +78,5 @@ class GatedLinearAttention(Mixer):
     @staticmethod
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads, rank = config.d_model, config.mixer.heads, config.mixer.gate_rank
-        matmul, other = channel_decay_flops(heads, d // 2 // heads, d // heads, length)
-        return FLOPs(8.0 * d * d + 3.0 * d * rank + matmul, other)
+        attention = channel_decay_flops(heads, d // 2 // heads, d // heads, length)
+        return FLOPs(8.0 * d * d + 3.0 * d * rank + attention, 0.0)

@@ -1,7 +1,7 @@
 """Linear attention with decay, chunk by chunk: S_t = a_t S_{t-1} + k_t v_t^T, o_t = S_t^T q_t.
 
 Inside a chunk of T tokens all pairs are compared through small matrix products, between chunks only the state S is
-carried: O(L T) work, a loop over L / T chunks, and no exponent above 0, so that strong decays do no harm. (Dao & Gu
+carried: O(L T) work, a loop over L / T chunks, and no exponent that strong decays could make overflow. (Dao & Gu
 2024, arXiv 2405.21060, section 6, for one decay a head; Yang et al. 2024, arXiv 2312.06635, section 4.3, for one a
 channel of the keys.) All in float32 or better, as the powers of decays near 1 need it.
 """
@@ -12,7 +12,9 @@ from torch import Tensor
 
 HEAD_CHUNK = 64
 CHANNEL_CHUNK, SUB = 32, 8
-"""Tokens of a chunk, and of a part of it whose pairs are compared channel by channel."""
+"""Tokens of a chunk, and of a part of it whose decays are written as products of a query's and a key's factor."""
+STRONGEST = -16.0
+"""Least log decay of a channel and token: e^-16 is what float32 rounds away, and 4 of them fit its range."""
 
 
 def exact(*tensors: Tensor) -> list[Tensor]:
@@ -36,7 +38,8 @@ def head_decay(
     T = min(HEAD_CHUNK, L)
     q, k, v = (_chunks(t, T) for t in (q, k, v))
     cum = _chunks(log_decay.unsqueeze(-1), T).cumsum(3)  # (B or 1, H, n, T, 1)
-    inside = _decay_between(cum, cum.mT, 0)
+    ahead = torch.ones(T, T, dtype=torch.bool, device=v.device).triu(1)
+    inside = torch.exp((cum - cum.mT).masked_fill(ahead, -torch.inf))
     o = ((q @ k.mT) * inside) @ v
     total = cum[:, :, :, -1:]
     edges, last = _carry(k.mT @ (v * torch.exp(total - cum)), torch.exp(total), state)
@@ -51,7 +54,7 @@ def channel_decay(
 
     Args:
         q, k: (B, H, L, K); v: (B, H, L, V).
-        log_decay: (B, H, L, K), at most 0: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T.
+        log_decay: (B, H, L, K), from STRONGEST to 0: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T.
         state: (B, H, K, V), S before the first token; None = 0.
         before: o_t = S_{t-1}^T q_t, which leaves out the token itself; else S_t^T q_t.
 
@@ -62,18 +65,14 @@ def channel_decay(
     q, k, v, log_decay = (_chunks(t, T) for t in (q, k, v, log_decay))
     cum = log_decay.cumsum(3)  # (B, H, n, T, K): a key's decay up to its own token
     seen = cum - log_decay if before else cum  # a query's
+    causal = torch.ones(T, T, dtype=torch.bool, device=q.device).tril(-1 if before else 0)
     scores = []
     for start in range(0, T, SUB):
-        here, early = slice(start, start + SUB), slice(0, start)
-        between = _decay_between(seen[..., here, None, :], cum[..., None, here, :], -1 if before else 0)
-        near = (q[..., here, None, :] * k[..., None, here, :] * between).sum(-1)  # (..., SUB, SUB)
-        if start:  # decay of keys up to the part, and of queries from there on
-            edge = cum[..., start - 1 : start, :]
-            far = (q[..., here, :] * torch.exp(seen[..., here, :] - edge)) @ (
-                k[..., early, :] * torch.exp(edge - cum[..., early, :])
-            ).mT
-            near = torch.cat([far, near], -1)
-        scores.append(F.pad(near, (0, T - start - SUB)))
+        here, keys = slice(start, start + SUB), slice(0, start + SUB)
+        middle = cum[..., start + SUB // 2 - 1, None, :]
+        queries = q[..., here, :] * torch.exp(seen[..., here, :] - middle)
+        pairs = queries @ (k[..., keys, :] * torch.exp(middle - cum[..., keys, :])).mT
+        scores.append(F.pad(pairs.masked_fill(~causal[here, keys], 0.0), (0, T - start - SUB)))
     total = cum[:, :, :, -1:]
     edges, last = _carry((k * torch.exp(total - cum)).mT @ v, torch.exp(total).mT, state)
     o = torch.cat(scores, 3) @ v + (q * torch.exp(seen)) @ edges
@@ -83,14 +82,6 @@ def channel_decay(
 def _chunks(x: Tensor, T: int) -> Tensor:
     """(B, H, L, .) -> (B, H, n, T, .); what fills the last chunk adds nothing and decays nothing."""
     return F.pad(x, (0, 0, 0, -x.shape[2] % T)).unflatten(2, (-1, T))
-
-
-def _decay_between(query: Tensor, key: Tensor, diagonal: int) -> Tensor:
-    """exp(query - key) of the pairs up to a diagonal, else 0: (B, H, n, T, T), or (B, H, n, T, T, K) by channel."""
-    difference = query - key
-    T = difference.shape[3]
-    allowed = torch.ones(T, T, dtype=torch.bool, device=query.device).tril(diagonal)
-    return torch.exp(difference.masked_fill(~allowed.view(T, T, *[1] * (difference.dim() - 5)), -torch.inf))
 
 
 def _carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -112,9 +103,8 @@ def head_decay_flops(heads: int, key: int, value: int, length: int, shared: bool
     return fill * (scores + heads * (2 * T * value + 4 * key * value))
 
 
-def channel_decay_flops(heads: int, key: int, value: int, length: int) -> tuple[float, float]:
-    """Matrix products of `channel_decay` per token, and its pairs that are compared channel by channel."""
+def channel_decay_flops(heads: int, key: int, value: int, length: int) -> float:
+    """Matrix products of `channel_decay` per token."""
     T = min(CHANNEL_CHUNK, -(-length // SUB) * SUB)
     fill = -(-length // T) * T / length
-    far = (T - SUB) * key  # 2 K for each of SUB queries and 0, SUB, ... T - SUB keys, over T
-    return fill * heads * (far + 2 * T * value + 4 * key * value), fill * heads * 4 * SUB * key
+    return fill * heads * ((T + SUB) * key + 2 * T * value + 4 * key * value)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, ffn_width
-from seqboat_lab.nn.mixers.linear_attention import channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
 from seqboat_lab.nn.ssm.base import FLOPs
 
 NORM_EPS = 64e-5
@@ -98,7 +98,7 @@ class TimeMix(Mixer):
         share = self.lam.view(5, -1) + torch.einsum("blir,ird->blid", low, self.mix_up)
         for_d, for_r, for_k, for_v, for_g = (x.unsqueeze(2) + difference.unsqueeze(2) * share).unbind(2)
         d = self.decay + torch.tanh(for_d @ self.decay_down) @ self.decay_up
-        log_w = -torch.exp(exact(d)[0])
+        log_w = -torch.exp(exact(d)[0]).clamp(max=-STRONGEST)
         parts = (self.r_proj(for_r), self.k_proj(for_k), self.v_proj(for_v), log_w)
         heads = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in parts]
         return [*heads, F.silu(self.g_proj(for_g))]
@@ -128,8 +128,8 @@ class TimeMix(Mixer):
     @staticmethod
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads, rank = config.d_model, config.mixer.heads, config.mixer.lora
-        matmul, other = channel_decay_flops(heads, d // heads, d // heads, length)
-        return FLOPs(10.0 * d * d + 28.0 * d * rank + matmul, other)
+        attention = channel_decay_flops(heads, d // heads, d // heads, length)
+        return FLOPs(10.0 * d * d + 28.0 * d * rank + attention, 0.0)
 
 
 class ChannelMix(Mixer):
