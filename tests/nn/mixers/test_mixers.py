@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.nn import LanguageModel
-from tests.nn.mixers.conftest import make_config
+from tests.nn.mixers.conftest import SMALL, make_config
 from tests.nn.mixers.oracle import LOOPS, attention, channel_mix
 
 STATELESS = [kind for kind in MIXER_CONFIGS if MIXER_CONFIGS[kind].state == "none"]
@@ -44,7 +45,7 @@ def test_channel_mixing_equals_its_loop(make):
 
 
 @torch.no_grad()
-@each_with_state
+@pytest.mark.parametrize("kind", [kind for kind in (*SMALL, "ssm") if kind not in STATELESS])  # others: test_layer.py
 def test_steps_equal_the_parallel_form_over_a_thousand_tokens(kind, make):
     layer = make(kind).float()
     x = torch.randn(2, 1000, 12)
@@ -150,6 +151,32 @@ def test_bfloat16_autocast_stays_close_to_float32(kind, make):
         same = (exact.active == half.active).all(1, keepdim=True).expand(2, 120)
     assert half.y.isfinite().all()
     assert (half.y.float() - exact.y)[same].norm() <= 0.03 * exact.y[same].norm()
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensor that is made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return out
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", SMALL)
+def test_nothing_of_size_length_squared_is_made(kind, bidirectional, make):
+    layer, largest = make(kind, bidirectional=bidirectional).float().train(), {}
+    for length in (512, 1024):
+        x = torch.randn(2, length, 12, requires_grad=True)
+        padding = torch.arange(length).expand(2, -1) >= torch.tensor([[length], [length // 2]])
+        with Largest() as seen:
+            layer(x, padding).y.sum().backward()
+        largest[length] = seen.elements
+    assert largest[1024] <= 2.2 * largest[512]
 
 
 @pytest.mark.parametrize("kind", STATELESS)
