@@ -231,6 +231,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         if config.bidirectional:
             raise ValueError("a language model reads only the past; set model.bidirectional=false")
+        if not config.is_stack:
+            raise ValueError(f"a language model is a stack of layers; model.kind {config.kind} is none")
         self.scale = math.sqrt(config.d_model)
         self.embedding = TokenEmbedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)

@@ -56,3 +56,12 @@ def test_what_cannot_be_is_refused_with_its_key(overrides, error):
 def test_state_that_cannot_be_carried_is_refused(kind, why):
     with pytest.raises(ConfigError, match=rf"^data.carry_state: True .* false, since {kind} has {why}"):
         load_experiment("text_tiny", [f"model.blocks=[ssm, {kind}]", "data.carry_state=true"])
+
+
+def test_a_language_model_is_a_stack(tmp_path, monkeypatch):
+    (tmp_path / "an_encoder.py").write_text(
+        "from seqboat_lab.config import EncoderConfig\nclass Encoder:\n    Config = EncoderConfig\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"^model.kind: 'an_encoder:Encoder' .* a kind of layer \(seqboat, mega, "):
+        load_experiment("text_tiny", ["model.kind=an_encoder:Encoder"])

@@ -202,3 +202,17 @@ def test_it_learns_from_its_published_initialisation(kind):
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
+
+
+@torch.no_grad()
+@each_kind
+def test_a_model_in_bfloat16_stays_close_to_float32_and_steps_in_it(kind, make):
+    layer = make(kind).float()
+    x = torch.randn(2, 50, 12)
+    exact, half = layer(x).y, layer.bfloat16()(x.bfloat16()).y
+    assert half.dtype == torch.bfloat16
+    if kind not in ("seqboat", "mod"):  # whose decisions may turn
+        assert (half.float() - exact).norm() < 0.05 * exact.norm()
+    if kind not in STATELESS:
+        y, _, state = layer.step(x[:, 0].bfloat16(), layer.init_state(2))
+        assert layer(x[:, 1:].bfloat16(), state=state).y.dtype == y.dtype == torch.bfloat16
