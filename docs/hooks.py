@@ -12,9 +12,10 @@ from seqboat_lab.config.explain import table
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
-from seqboat_lab.sweep.config import Stopping, SweepConfig
+from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.space import Parameter
+from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS
 
 INTRODUCTION = """# Every field
 
@@ -40,7 +41,8 @@ def reference() -> str:
         lines += table(f"model.mixers: {name}", f"model.mixers.{name}.", cls)
     lines += table("Sweeps", "", SweepConfig)
     lines += table("Values of a searched field", "space.FIELD.", Parameter)
-    lines += table("Stopping", "stopping.", Stopping)
+    for name, cls in STOPPING_CONFIGS.items():
+        lines += table(f"stopping: {name}", "stopping.", cls)
     for name, cls in SAMPLER_CONFIGS.items():
         lines += table(f"sampler: {name}", "sampler.", cls)
     return "\n".join(lines) + "\n"

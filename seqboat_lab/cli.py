@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("sweep", type=path)
     sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
+    sub.add_argument("--no-search", action="store_true")
+
+    sub = add("confirm", _confirm, "run a sweep's front again with new seeds, and evaluate it on the test split")
+    sub.add_argument("directory", type=path, help="runs/sweeps/<name>")
+    sub.add_argument("--seeds", type=int, help="runs of each candidate (default: the sweep's, or 5)")
+    sub.add_argument("--workers", type=int, default=1, help="processes that run at the same time (default 1)")
 
     sub = add("report", _report, "write the report of a sweep again")
     sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
@@ -191,7 +197,14 @@ def _sweep_worker(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.worker import work
 
     sweep = parse_sweep(options.sweep)
-    work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads)
+    work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads, not options.no_search)
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    from seqboat_lab.sweep.run import confirm
+
+    check_number("--workers", options.workers, 1, MOST_PROCESSES)
+    confirm(options.directory, options.seeds, options.workers)
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -3,11 +3,15 @@ here; an upgrade that moves one fails here, by name, and not in somebody's sweep
 
 import inspect
 
+import numpy as np
 import optuna
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _Progress
+from optuna._hypervolume import _solve_hssp
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation as Op
+from optuna.study._multi_objective import _fast_non_domination_rank
+from optuna.trial import TrialState, create_trial
 
 
 def test_optuna_lets_a_sampler_mark_a_trial_before_its_values_are_drawn():
@@ -24,6 +28,33 @@ def test_optunas_journal_has_the_lock_and_the_operations_that_a_mended_one_needs
     """`optuna.storages.journal._file` and `._storage`, seen in Optuna 5.0."""
     assert {"acquire", "release"} <= set(dir(BaseJournalFileLock))
     assert {"CREATE_STUDY", "CREATE_TRIAL", "SET_TRIAL_STATE_VALUES", "SET_TRIAL_PARAM"} <= set(Op.__members__)
+
+
+def test_optuna_ranks_by_dominance_and_keeps_the_points_with_most_volume():
+    """`optuna.study._multi_objective` and `optuna._hypervolume`, seen in Optuna 5.0. Less is better."""
+    points = np.array([[1.0, 1.0], [0.0, 0.5], [0.5, 0.0], [0.45, 0.06]])
+    assert _fast_non_domination_rank(points, n_below=4).tolist() == [1, 0, 0, 0]
+    assert _fast_non_domination_rank(points, n_below=1).tolist() == [1, 0, 0, 0]
+    found = _solve_hssp(points[1:], np.array([1, 2, 3]), 2, np.array([1.1, 1.1]))
+    assert found.tolist() == [3, 1]  # the knee first; beside it, 1 adds 0.45 x 0.6, and 2 only 0.06 x 0.6
+
+
+def test_optuna_makes_a_running_trial_from_a_template_and_starts_a_waiting_one():
+    """`study._storage.create_new_trial` and `set_trial_state_values`, seen in Optuna 5.0."""
+    study = optuna.create_study()
+    template = create_trial(state=TrialState.RUNNING, user_attrs={"mark": "1"})
+    trial = optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
+    study.tell(trial, 2.0)
+    assert (study.trials[0].value, study.trials[0].user_attrs) == (2.0, {"mark": "1"})
+    study.enqueue_trial({}, user_attrs={"mark": "2"})
+    waiting = study.trials[1]
+    assert study._storage.set_trial_state_values(waiting._trial_id, state=TrialState.RUNNING)
+    assert not study._storage.set_trial_state_values(waiting._trial_id, state=TrialState.RUNNING)
+
+
+def test_optunas_samplers_ask_for_trials_in_one_of_two_ways():
+    """`study._get_trials`, seen in Optuna 5.0: what samplers are not to see is left out there."""
+    assert list(inspect.signature(optuna.Study._get_trials).parameters) == ["self", "deepcopy", "states", "use_cache"]
 
 
 def test_lightnings_progress_has_the_counts_that_checkpoints_are_corrected_in():

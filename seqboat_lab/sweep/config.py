@@ -11,32 +11,17 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution
 
-from seqboat_lab.config.checks import ConfigError, at_least, choose, fraction, is_file, require
+from seqboat_lab.config.checks import ConfigError, at_least, choose, is_file, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
+from seqboat_lab.sweep.stages.config import MOST_SEARCHED, ConfirmConfig
+from seqboat_lab.sweep.stopping import make_rule
+from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS, AnyStoppingConfig
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files beside it need some
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When a running trial is stopped: others with the same number of steps leave it no chance.
-
-    Optuna's pruners know one objective only. Here a trial is stopped at a validation if enough trials were
-    measured at that step and more than a share of them dominate it: no worse in every objective, better in one.
-    """
-
-    min_trials: int = 6
-    """Trials that must have been measured at the same step."""
-    dominated_by: float = 0.5
-    """Share of those that must dominate the trial."""
-
-    def __post_init__(self):
-        at_least(self, "min_trials", 1)
-        fraction(self, "dominated_by")
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,20 @@ class SweepConfig:
     """How Optuna proposes values."""
     seed: int = 0
     """Seed of the sampler."""
-    stopping: Stopping | None = None
+    seeds: int = 1
+    """Runs of each candidate, with the experiment's seed and those that follow it: more tell luck from merit, and cost
+    as much again. Objectives are their means; a candidate that is hopeless after the first one gets no second."""
+    confirm: ConfirmConfig | None = None
+    """How the front is measured anew once the budget is used up; null = not at all."""
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Runs to compare the search with, by name: fields that differ from the experiment. They run first, and belong
+    neither to the budget nor to the front."""
+    max_runs: int | None = None
+    """Budget in runs: a sweep whose trials and references could take more, with all their seeds, is refused; null =
+    whatever they take."""
+    stopping: AnyStoppingConfig | None = field(
+        default=None, metadata={"tag": "rule", "among": STOPPING_CONFIGS, "optional": True}
+    )
     """When bad trials are stopped early; null = never."""
     storage: str | None = None
     """Any Optuna storage URL; null = a journal file in the sweep's directory. A password is better taken from the
@@ -78,6 +76,9 @@ class SweepConfig:
         require(bool(self.space), "space", self.space, "at least one field to search")
         require(bool(self.objectives), "objectives", self.objectives, "at least one metric")
         at_least(self, "trials", 1)
+        at_least(self, "seeds", 1, MOST_SEARCHED)
+        at_least(self, "max_runs", 1)
+        self._check_runs()
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
         for metric, value in self.reference.items():
             choose("reference", metric, self.objectives, "objective")
@@ -92,6 +93,21 @@ class SweepConfig:
             "no field that is also searched",
         )  # fmt: skip
 
+    def _check_runs(self) -> None:
+        for name, values in self.references.items():
+            plain = bool(re.fullmatch(r"[^\W\d][\w.-]*", name)) and len(name.encode(errors="replace")) <= LONGEST_NAME
+            named = "a letter, then letters, digits, '_', '-' and '.': it names a directory"
+            require(plain, f"references.{name}"[:80], name, named)
+            require(is_plain(values), f"references.{name}", values, "finite numbers, text, lists or mappings")
+            require("seed" not in values, f"references.{name}.seed", values.get("seed"), "`seeds` of the sweep instead")
+        own = "seed" in self.space and (self.seeds > 1 or self.confirm is not None)
+        require(not own, "space.seed", "seed", "no searched seed beside `seeds` or `confirm`, which choose it")
+        runs = (self.trials + len(self.references)) * self.seeds
+        if self.max_runs is not None and runs > self.max_runs:
+            sums = f"{self.trials} trials and {len(self.references)} references with {self.seeds} seeds each"
+            raise ConfigError("max_runs", f"{sums} are {runs} runs, more than the budget of {self.max_runs}; "
+                              "take fewer, or raise it")  # fmt: skip
+
     @property
     def directory(self) -> Path:
         return Path("runs") / "sweeps" / self.name
@@ -100,6 +116,14 @@ class SweepConfig:
     def metrics(self) -> list[str]:
         return list(self.objectives)
 
+    @property
+    def maximize(self) -> list[bool]:
+        return [direction == "maximize" for direction in self.objectives.values()]
+
+    def base_with(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """The experiment with the sweep's overrides and `values` laid over them."""
+        return build(ExperimentConfig, merge(self.base(), values, ExperimentConfig))
+
     def base(self) -> dict[str, Any]:
         """The experiment with the sweep's overrides, as plain data."""
         return merge(read_yaml(find_config(self.experiment)), self.overrides, ExperimentConfig)
@@ -107,7 +131,7 @@ class SweepConfig:
     def experiment_with(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment of one trial, for what Optuna proposed; other fields are taken as they are."""
         values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
-        return build(ExperimentConfig, merge(self.base(), values, ExperimentConfig))
+        return self.base_with(values)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """The search space as Optuna sees it."""
@@ -126,7 +150,8 @@ class SweepConfig:
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a study goes on, as JSON gives it back: what is searched, not how long or how."""
-        may_change = ("trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout")
+        may_change = {"trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout"}
+        may_change |= {"seeds", "confirm", "references", "max_runs"}
         fields = {k: v for k, v in asdict(self).items() if k not in may_change}
         fields |= {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
         return json.loads(json.dumps(fields))
@@ -189,6 +214,9 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
     values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
     values["space"] = flatten_space(values["space"])
     values["reference"] = values.get("reference") or {}
+    named = values.get("references") or {}
+    require(isinstance(named, Mapping), "references", named, "a mapping of names to fields")
+    values["references"] = {n: dict(flatten(v)) if isinstance(v, Mapping) else v for n, v in named.items()}
     return build(SweepConfig, values)
 
 
@@ -229,6 +257,24 @@ def check(sweep: SweepConfig) -> None:
                 raise ConfigError(f"space.{blamed}", problem) from None
             for metric in sweep.objectives:
                 choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
+            _check_stopping(sweep, experiment)
+
+    for name, fields in sweep.references.items():
+        try:
+            reference = sweep.base_with(fields)
+        except ConfigError as error:
+            _check_base(sweep, error)
+            raise ConfigError(f"references.{name}", f"gives no possible experiment: {error}") from None
+        for metric in sweep.objectives:
+            choose("objectives", metric, metric_names(reference), f"metric for the reference {name},")
+
+
+def _check_stopping(sweep: SweepConfig, experiment: ExperimentConfig) -> None:
+    trainer = experiment.trainer
+    if sweep.stopping and not make_rule(sweep.stopping, sweep.maximize).steps(trainer.max_steps, trainer.val_every):
+        when = f"with trainer.val_every = {trainer.val_every} of {trainer.max_steps} updates"
+        raise ConfigError("stopping", f"can stop no trial {when}: there is no validation early enough; validate more "
+                          "often, or leave it out")  # fmt: skip
 
 
 def _check_base(sweep: SweepConfig, found: ConfigError) -> None:

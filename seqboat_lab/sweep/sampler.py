@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, NSGA2Config, RandomSearchConfig, TPEConfig
+from seqboat_lab.sweep.seen import as_seen
 
 
 class TPE(TPESampler):
@@ -78,12 +79,12 @@ class TrialSampler(BaseSampler):
         return found
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(study, trial)
+        return self.sampler.infer_relative_search_space(as_seen(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        proposed = self.sampler.sample_relative(study, trial, search_space)
+        proposed = self.sampler.sample_relative(as_seen(study), trial, search_space)
         return proposed | {key: value for key, value in self.fixed.items() if key in proposed}
 
     def sample_independent(
@@ -91,7 +92,7 @@ class TrialSampler(BaseSampler):
     ) -> Any:
         if param_name in self.fixed:
             return self.fixed[param_name]
-        return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self.sampler.sample_independent(as_seen(study), trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

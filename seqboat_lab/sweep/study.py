@@ -19,12 +19,16 @@ from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
 from seqboat_lab.sweep.journal import LOST_WORKER
 from seqboat_lab.sweep.sampler import TrialSampler
+from seqboat_lab.sweep.seen import CONTINUES as CONTINUES
 from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
 from seqboat_lab.sweep.trial import key_of, set_aside
 
-IDENTITY, WORKER, ERROR, REQUEUED, SURPLUS = "sweep", "worker", "error", "requeued", "surplus"  # attributes
-RUN, MEASURED, TABLE, KEY = "run", "measured", "row", "key"
-REFERENCE = "reference"  # of the study: the hypervolume's
+WORKER, ERROR, REQUEUED, SURPLUS = "worker", "error", "requeued", "surplus"  # attributes of trials
+RUN, MEASURED, TABLE, KEY, JOB = "run", "measured", "row", "key", "job"
+BY_SEED = "by_seed"
+"""Attribute: the objectives of each seed, in the order they ran."""
+IDENTITY, TOKEN, REFERENCE = "sweep", "token", "reference"
+"""Attributes of the study: what it searches, who it is, and the hypervolume's reference."""
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "stopped",
@@ -64,6 +68,8 @@ def open_study(sweep: SweepConfig) -> optuna.Study:
             f"already holds a search with other {', '.join(differs)} (in {sweep.directory}); "
             "give this one another name (name=...), or move that directory away",
         )
+    if TOKEN not in study.user_attrs:
+        study.set_user_attr(TOKEN, uuid.uuid4().hex)
     return study
 
 
@@ -76,10 +82,22 @@ def make_directory(sweep: SweepConfig) -> None:
         raise ConfigError(str(sweep.directory), reason) from None
 
 
+def set_attribute(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
+    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
 def counts(trial: FrozenTrial) -> bool:
-    """Does this trial use up budget? Not if it was lost and queued again, or started by mistake."""
-    lost = REQUEUED in trial.user_attrs or SURPLUS in trial.user_attrs
-    return trial.state != TrialState.WAITING and not lost
+    """Does this trial use up budget? Not if it was lost and queued again, started by mistake, or goes on with one."""
+    return trial.state != TrialState.WAITING and not {REQUEUED, SURPLUS, CONTINUES} & trial.user_attrs.keys()
+
+
+def candidates(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """Number of each candidate's first trial -> its newest one, which went on with it; lost ones are left out."""
+    found = {}
+    for trial in study.get_trials(deepcopy=False):
+        if not {REQUEUED, SURPLUS} & trial.user_attrs.keys():
+            found[trial.user_attrs.get(CONTINUES, trial.number)] = trial
+    return found
 
 
 def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
@@ -108,12 +126,14 @@ def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> opt
 
 def requeue(study: optuna.Study, trial: FrozenTrial, why: str) -> bool:
     """Ends a running trial that was lost and queues its parameters again; False if someone else did."""
-    study._storage.set_trial_user_attr(trial._trial_id, REQUEUED, why)
+    set_attribute(study, trial, REQUEUED, why)
     try:
         study.tell(trial.number, state=TrialState.FAIL)
     except ValueError:  # finished or requeued meanwhile
         return False
-    study.enqueue_trial(trial.params)
+    if CONTINUES not in trial.user_attrs:  # what it went on with is stopped still, and may go on again
+        job = {JOB: trial.user_attrs[JOB]} if JOB in trial.user_attrs else None
+        study.enqueue_trial(trial.params, user_attrs=job)
     return True
 
 
@@ -135,6 +155,12 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig, abandoned: Container[i
     return lost
 
 
+def at_work(study: optuna.Study, sweep: SweepConfig) -> bool:
+    """Is any worker that can be seen from here, and lives, at a trial of this study?"""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return any(WorkerLock.is_alive(sweep.directory, name) for t in running if (name := t.user_attrs.get(WORKER)))
+
+
 def set_strangers_aside(study: optuna.Study, sweep: SweepConfig) -> list[tuple[Path, int]]:
     """Moves the directories under trials/ that this study did not make out of it: where to, and how many.
 
@@ -145,6 +171,12 @@ def set_strangers_aside(study: optuna.Study, sweep: SweepConfig) -> list[tuple[P
     known = {t.number: t.user_attrs.get(KEY) for t in study.get_trials(deepcopy=False)}  # read after the directories
     strangers = [path for path, key in there if known.get(int(path.name), "none") != key] if there else []
     return list(Counter(set_aside(path) for path in strangers).items())
+
+
+def measured_at(study: optuna.Study, step: int) -> dict[int, list[float]]:
+    """Candidate -> its objective values at `step`, of those that were measured there."""
+    found = {n: t.user_attrs.get(MEASURED, {}) for n, t in candidates(study).items()}
+    return {n: measured[str(step)] for n, measured in found.items() if str(step) in measured}
 
 
 class WorkerLock:
@@ -166,6 +198,10 @@ class WorkerLock:
         return directory / "workers" / f"{name}.lock"
 
     @classmethod
+    def is_alive(cls, directory: Path, name: str) -> bool:
+        return cls.path(directory, name).exists() and not cls.is_dead(directory, name)
+
+    @classmethod
     def is_dead(cls, directory: Path, name: str) -> bool:
         try:
             with cls.path(directory, name).open("r+") as file:
@@ -176,24 +212,31 @@ class WorkerLock:
 
 
 def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]]:
-    """One flat row per trial, in the order they were started: what trials.csv holds."""
-    rows = []
+    """One flat row per candidate, in the order they were started: what trials.csv holds.
+
+    A stopped trial that went on has one row with what became of it, under its first number.
+    """
+    rows, newest = [], candidates(study)
+    chains: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
-        if SURPLUS in trial.user_attrs:
-            continue
+        if SURPLUS not in trial.user_attrs:
+            chains.setdefault(trial.user_attrs.get(CONTINUES, trial.number), []).append(trial)
+    for number, (first, *later) in chains.items():
+        trial = newest.get(number, first)
         state = "requeued" if REQUEUED in trial.user_attrs else STATES[trial.state]
         measured = trial.user_attrs.get(MEASURED, {})
         last = measured[max(measured, key=int)] if measured else [None] * len(sweep.metrics)
         values = trial.values if trial.values is not None else last
+        durations = [t.duration.total_seconds() for t in (first, *later) if t.duration]
         rows.append(
             {
-                "number": trial.number,
+                "number": number,
                 "state": state,
                 **dict(zip(sweep.metrics, values, strict=True)),
                 **trial.params,
                 "step": max(map(int, measured), default=0),
-                "started": trial.datetime_start.isoformat() if trial.datetime_start else "",
-                "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,
+                "started": first.datetime_start.isoformat() if first.datetime_start else "",
+                "seconds": round(sum(durations), 1) if durations else None,
                 **trial.user_attrs.get(TABLE, {}),
                 "run": trial.user_attrs.get(RUN, ""),
                 "error": trial.user_attrs.get(ERROR) or trial.user_attrs.get(REQUEUED, ""),

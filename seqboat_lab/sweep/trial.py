@@ -10,13 +10,15 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from seqboat_lab import command
+from seqboat_lab.atomic import write_text
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.files import to_yaml
+from seqboat_lab.sweep.stages.evaluation import evaluate_objectives
 
 KEY_FILE = "trial.key"
 PATIENCE = 5  # seconds that a run has to end by itself
@@ -27,16 +29,21 @@ class TrialProcess:
     """A run started as `seqboat fit` would, but forked from a server that has imported everything already.
 
     Its own process keeps a crash, or the kernel's out-of-memory killer, from taking the worker along, and lets
-    DDP start its ranks from there.
+    DDP start its ranks from there. A run that was begun in this directory goes on.
     """
+
+    result = "summary.json"
 
     def __init__(self, config: ExperimentConfig, run_dir: Path):
         self.run_dir = run_dir
         path = run_dir / "config.yaml"
-        path.write_text(to_yaml(config))
+        write_text(path, to_yaml(config))
+        self._start(_run, str(path), str(run_dir))
+
+    def _start(self, target: Callable[..., None], *arguments: str) -> None:
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(["seqboat_lab.training.experiment"])
-        self.process = context.Process(target=_run, args=(str(path), str(run_dir)))
+        self.process = context.Process(target=target, args=arguments)
         self.process.start()
         self._read = 0
 
@@ -55,9 +62,9 @@ class TrialProcess:
                         yield validation
 
     def summary(self) -> dict[str, Any]:
-        """The metrics of summary.json, empty if it cannot be read."""
+        """The metrics of the file that it ends with, empty if that cannot be read."""
         try:
-            metrics = json.loads((self.run_dir / "summary.json").read_bytes())["metrics"]
+            metrics = json.loads((self.run_dir / self.result).read_bytes())["metrics"]
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return metrics if isinstance(metrics, dict) else {}
@@ -80,7 +87,7 @@ class TrialProcess:
 
     def failure(self) -> str | None:
         """One line on why the run failed, or None if it succeeded."""
-        if self.process.exitcode == 0 and (self.run_dir / "summary.json").exists():
+        if self.process.exitcode == 0 and (self.run_dir / self.result).exists():
             return None
         log = self.run_dir / "log.txt"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
@@ -93,6 +100,19 @@ class TrialProcess:
         assert code is not None  # it has ended
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"the run's process ended without a word ({how}); see {log}"
+
+
+class EvaluationProcess(TrialProcess):
+    """Evaluates a finished run's best checkpoint, in the same way."""
+
+    result = "objectives.json"
+
+    def __init__(self, run_dir: Path, split: str):
+        self.run_dir = run_dir
+        self._start(_evaluate, str(run_dir), split)
+
+    def new_validations(self) -> Iterator[dict[str, Any]]:
+        return iter(())
 
 
 def make_run_directory(run_dir: Path, key: str) -> Path | None:
@@ -136,14 +156,24 @@ def set_aside(run_dir: Path) -> Path:
 
 def _run(config: str, run_dir: str) -> None:
     """The trial's process. A group of its own, so that it can be stopped with all its DDP ranks."""
+    _stand_alone(run_dir)
+    # Lightning starts further DDP ranks by running sys.argv again
+    program = str(Path(sys.executable).with_name("seqboat"))
+    sys.argv = [program, "fit", config, "--run-dir", run_dir, "--resume-or-start"]
+    sys.exit(command.run(lambda: command.fit(config, [], Path(run_dir), resume_or_start=True)))
+
+
+def _evaluate(run_dir: str, split: Any) -> None:
+    _stand_alone(run_dir)
+    sys.exit(command.run(lambda: evaluate_objectives(Path(run_dir), split)))
+
+
+def _stand_alone(run_dir: str) -> None:
     os.setpgrp()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    # Lightning starts further DDP ranks by running sys.argv again
-    sys.argv = [str(Path(sys.executable).with_name("seqboat")), "fit", config, "--run-dir", run_dir]
-    sys.exit(command.run(lambda: command.fit(config, [], Path(run_dir))))
 
 
 def _die_with_parent() -> None:

@@ -24,10 +24,14 @@ SOUND = {
     "trials": 5,
     "sampler": "tpe",
     "seed": 3,
-    "stopping": {"min_trials": 3, "dominated_by": 0.5},
+    "stopping": {"rule": "successive_halving", "eta": 3, "first": 0.1},
     "storage": None,
     "reference": {"val/accuracy": 0.1},
     "trial_timeout": 60,
+    "seeds": 2,
+    "confirm": {"seeds": 3, "split": "val", "of": "front"},
+    "references": {"never": {"model.configurator": {"kind": "never"}}},
+    "max_runs": 20,
 }
 NAMES = ["low", "high", "log", "choices", "model", "model.layers", "optim.lr", "when", "", ".", "a.b", "kind", "model.ssm",
          "val/accuracy", "task", "data", "${oc.env:HOME}", "${space}", "[0]", "a[0]", "\0", "x" * 300]  # fmt: skip
