@@ -11,7 +11,7 @@ from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer
 from seqboat_lab.nn.mixers.linear_attention import exact
-from seqboat_lab.nn.ssm.base import FLOPs
+from seqboat_lab.nn.ssm.base import AtLeastFloat32, FLOPs
 from seqboat_lab.nn.ssm.convolution import fft_convolve, fft_flops, good_length
 
 BANDS = 16
@@ -22,8 +22,10 @@ FASTEST, SLOWEST, TARGET, BIAS = 0.3, 1.5, 1e-2, 0.05
 """Windows have fallen to TARGET at these shares of `filter_length`, and end at BIAS."""
 
 
-class Filters(nn.Module):
-    """h[l] = FFN(features of l) * (exp(-alpha l) + bias) for `channels` filters; alpha is spread over them."""
+class Filters(AtLeastFloat32):
+    """h[l] = FFN(features of l) * (exp(-alpha l) + bias) for `channels` filters; alpha is spread over them.
+
+    Float32 also where the model is not: sines of sines of a large frequency know nothing in bfloat16."""
 
     def __init__(self, channels: int, width: int, length: int):
         super().__init__()
