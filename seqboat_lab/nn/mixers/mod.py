@@ -102,10 +102,11 @@ class ModLayer(nn.Module):
         self, x: Tensor, position: Tensor, filled: Tensor, state: RoutedCache | None
     ) -> tuple[Tensor, RoutedCache | None]:
         """What a transformer block adds to tokens x (B, k, d) that stood at `position` (B, k)."""
-        xn = self.norm1(x)
+        empty = ~filled
+        xn = self.norm1(x, empty)
         q, k, v = self.attention.project(xn, position)
         if state is None or not state.key.shape[1]:
-            o = self.attention.attend(q, k, v, ~filled)
+            o = self.attention.attend(q, k, v, empty)
         if state is not None:
             held = state.key.shape[1]
             k, v = torch.cat([state.key.to(k.dtype), k], 1), torch.cat([state.value.to(v.dtype), v], 1)
@@ -118,7 +119,7 @@ class ModLayer(nn.Module):
                 q, k, v = (t.transpose(1, 2) for t in (q, k, v))
                 o = F.scaled_dot_product_attention(q, k, v, allowed.unsqueeze(1)).transpose(1, 2)
         a = self.dropout(self.attention.output(o))
-        return a + self.dropout(self.mlp.of_tokens(self.norm2(x + a))), state
+        return a + self.dropout(self.mlp.of_tokens(self.norm2(x + a, empty))), state
 
     def init_state(self, batch: int) -> RoutedCache:
         """State of `batch` streams before their first token."""
