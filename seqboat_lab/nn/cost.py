@@ -91,6 +91,11 @@ def fixed_rate(config: AnyConfiguratorConfig) -> float | None:
     return {AlwaysConfig: 1.0, NeverConfig: 0.0}.get(type(config))
 
 
+def fixed_rate_of(layer: ModelConfig) -> float | None:
+    """The same of a layer's configuration (`ModelConfig.layer`): mixers that decide look at their input."""
+    return fixed_rate(layer.configurator) if isinstance(layer.mixer, SeqBoatMixerConfig) else None
+
+
 def _attends(layer: SeqBoatLayer) -> bool:
     return fixed_rate(layer.config.configurator) != 0
 

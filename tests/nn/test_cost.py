@@ -9,7 +9,7 @@ from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig
 from seqboat_lab.nn import Classifier, SeqBoat
-from seqboat_lab.nn.cost import PARTS, cost_per_token, count_parameters, parameters_by_part
+from seqboat_lab.nn.cost import PARTS, cost_per_token, count_parameters, fixed_rate_of, parameters_by_part
 from seqboat_lab.nn.mixers import Mixer
 from seqboat_lab.nn.ssm import make_ssm
 
@@ -81,6 +81,11 @@ def test_mixers_cost_what_torch_counts_and_what_it_does_not_see(kind, length, bi
     total = cost_per_token(config, length, [1.0] * config.activating_layers)["total"]
     assert total - unseen == pytest.approx(counted, rel=0.03 if kind in ("seqboat", "mega", "ssm") else 1e-9)
     assert (unseen > 0) == (kind == "hyena")
+
+
+def test_layers_that_always_or_never_attend_have_one_rate_whatever_the_models_configurator():
+    config = ModelConfig(blocks=["mega", "seqboat", "mod"], layers=3, configurator=NeverConfig())
+    assert [fixed_rate_of(config.layer(i)) for i in range(3)] == [1.0, 0.0, None]
 
 
 def test_a_hybrid_costs_its_layers_and_its_parameters_are_all_in_some_part():
