@@ -216,8 +216,10 @@ class ModelConfig:
         require(
             len(self.blocks) <= self.layers, "layers", self.layers, f"at least the {len(self.blocks)} of model.blocks"
         )
-        for i, name in enumerate(self.blocks):
-            MIXER_CONFIGS.settings(f"blocks.{i}", name)
+        named = {f"blocks.{i}": name for i, name in enumerate(self.blocks)} | {f"mixers.{k}": k for k in self.mixers}
+        for key, name in named.items():
+            settings = MIXER_CONFIGS.settings(key, name)
+            require(issubclass(settings, MixerConfig), key, name, "a mixer, whose Config derives from MixerConfig")
         for kind in {*self.kinds, *self.mixers}:
             try:
                 self.settings(kind).check(self.d_model)

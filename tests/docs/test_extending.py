@@ -93,6 +93,16 @@ def test_the_mixer_steps_as_it_reads_in_parallel():
         torch.testing.assert_close(y, whole[:, t], rtol=1e-4, atol=1e-4)
 
 
+def test_a_block_that_is_no_mixer_is_one_line(capsys):
+    Path("my_block.py").write_text("from my_mixer import AverageConfig\nclass Block:\n    Config = AverageConfig\n")
+    assert main(["fit", "lra/listops_short", *LISTOPS, "model.blocks=['my_block:Block']"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
+        "seqboat: model.blocks: 'my_block:Block' is not possible here; expected a class derived from"
+    )
+    assert not Path("runs").exists()
+
+
 def test_all_of_it_is_searched(tmp_path):
     overrides = [f"overrides.{o}" for o in SHORT]
     assert main(["sweep", "mine.yaml", *overrides]) == 0
@@ -113,6 +123,7 @@ def test_all_of_it_is_searched(tmp_path):
         ("model.ssm={kernel: my_kernel:Decay, strat: 1}", "model.ssm.strat: unknown field of DecayConfig 'strat' (did you mean 'start'"),
         ("model.ssm={kernel: my_kernel:Decay, start: 1.0}", "model.ssm.start: 1.0 is not possible here; expected a number below 1"),
         ("model.blocks=['my_mixer:Averag']", "model.blocks.0: unknown class of my_mixer 'Averag' (did you mean 'Average'?)"),
+        ("model.blocks=['my_kernel:Decay']", "model.blocks.0: 'my_kernel:Decay' is not possible here; expected a mixer, whose Config"),
         ("model.mixers.my_mixer:Average.windw=3", "model.mixers.my_mixer:Average.windw: unknown field of AverageConfig 'windw'"),
         ("task=my_task:Majority", "task: unknown class of my_task 'Majority' (did you mean 'MajorityDataModule'?)"),
     ],
