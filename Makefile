@@ -6,6 +6,7 @@ CONFIG  ?= lra/listops_short
 WORKERS ?= 2
 DEVICES ?= 2
 PORT    ?= 6006
+STUDY   ?= runs/sweeps/$(basename $(notdir $(SWEEP)))/study.journal
 ARGS    ?=
 
 BIN     := $(VENV)/bin
@@ -14,7 +15,7 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu fit tensorboard ddp notebooks docs docs-serve lint format lock bench clean
+.PHONY: help setup sweep test test-slow test-gpu fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,10 @@ fit: setup  ## train one experiment (CONFIG=, ARGS='key=value ...')
 tensorboard: setup  ## curves, rasters and sweeps of everything under runs/ (PORT=6006)
 	$(BIN)/tensorboard --logdir runs --port $(PORT)
 
+dashboard: setup  ## the study of a sweep, live, in optuna-dashboard (SWEEP= or STUDY=, PORT=6006)
+	@case "$(STUDY)" in *://*) ;; *) test -f "$(STUDY)" || { echo "no study $(STUDY); run make sweep, or give STUDY=runs/sweeps/NAME/study.journal or the URL of a database" >&2; exit 2; };; esac
+	$(BIN)/optuna-dashboard "$(STUDY)" --port $(PORT)
+
 ddp: setup  ## train with DEVICES processes: GPUs where there are some, else CPU over gloo
 	$(SEQBOAT) fit $(CONFIG) trainer.devices=$(DEVICES) $(ARGS)
 
@@ -74,6 +79,9 @@ format: setup  ## let ruff rewrite what lint would refuse
 
 lock: setup  ## pin today's newest versions into requirements.lock
 	$(BIN)/uv $(LOCKING) --upgrade -o requirements.lock > /dev/null
+
+bench-search: setup  ## replay searches from a table of runs: every sampler and stopping rule (ARGS=)
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench: setup  ## measure the layer beside the textbook, a transformer and the machine's limit
 	$(SEQBOAT) bench $(ARGS)

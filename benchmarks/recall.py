@@ -80,15 +80,13 @@ def batches(config: ExperimentConfig, split: str, first: int = 0) -> Iterator[tu
         number += 1
 
 
-def train(config: ExperimentConfig) -> dict:
-    """One run: its accuracy, rates and how they came about."""
-    torch.manual_seed(config.seed)
-    started, steps = time.process_time(), config.trainer.max_steps
-    model = LanguageModel(config.model, len(vocabulary(config.data)))
+def updates(model: LanguageModel, config: ExperimentConfig) -> Iterator[int]:
+    """Trains the model in place; yields how many updates it has had, after each."""
+    steps = config.trainer.max_steps
     plan_training(model, steps)
     optimizer, schedule = make_optimizer(model, config.optim, steps)
     weights = layer_weights(config.model, config.optim.activation_cost_per)
-    stream, curve = batches(config, "train", first=1_000_000 * config.seed), []
+    stream = batches(config, "train", first=1_000_000 * config.seed)
     for step in range(steps):
         inputs, answers = next(stream)
         asked = answers != BLANK
@@ -103,7 +101,17 @@ def train(config: ExperimentConfig) -> dict:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
         optimizer.step()
         schedule.step()
-        if (step + 1) % (steps // 10) == 0 and step + 1 < steps:
+        yield step + 1
+
+
+def train(config: ExperimentConfig) -> dict:
+    """One run: its accuracy, rates and how they came about."""
+    torch.manual_seed(config.seed)
+    started, steps = time.process_time(), config.trainer.max_steps
+    model = LanguageModel(config.model, len(vocabulary(config.data)))
+    curve = []
+    for done in updates(model, config):
+        if done % (steps // 10) == 0 and done < steps:
             curve.append(round(measure(model, config, 256)["accuracy"], 3))
     result = measure(model, config, config.data.val_size)
     result["by_memory"] = {

@@ -13,8 +13,10 @@ from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import Constraint
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
 from seqboat_lab.sweep.space import Parameter
+from seqboat_lab.sweep.stages.config import ConfirmConfig
 from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS
 
 INTRODUCTION = """# Every field
@@ -41,8 +43,10 @@ def reference() -> str:
         lines += table(f"model.mixers: {name}", f"model.mixers.{name}.", cls)
     lines += table("Sweeps", "", SweepConfig)
     lines += table("Values of a searched field", "space.FIELD.", Parameter)
+    lines += table("Constraints", "constraints.METRIC.", Constraint)
     for name, cls in STOPPING_CONFIGS.items():
         lines += table(f"stopping: {name}", "stopping.", cls)
+    lines += table("Confirmation", "confirm.", ConfirmConfig)
     for name, cls in SAMPLER_CONFIGS.items():
         lines += table(f"sampler: {name}", "sampler.", cls)
     return "\n".join(lines) + "\n"

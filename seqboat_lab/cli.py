@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqboat_lab import command
+from seqboat_lab.analysis.commands import add_commands
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
 from seqboat_lab.terminal import Parser, check_number, open_streams, path
 
@@ -85,8 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, help="runs of each candidate (default: the sweep's, or 5)")
     sub.add_argument("--workers", type=int, default=1, help="processes that run at the same time (default 1)")
 
-    sub = add("report", _report, "write the report of a sweep again")
-    sub.add_argument("directory", type=path, nargs="?", help="runs/sweeps/<name> (default: the newest)")
+    add_commands(add)
 
     sub = add("config", _config, "print an experiment with all its fields")
     sub.add_argument("--explain", action="store_true", help="each with what it does")
@@ -202,18 +202,12 @@ def _sweep_worker(options: argparse.Namespace) -> None:
 
 def _confirm(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.run import confirm
+    from seqboat_lab.sweep.stages.config import MOST_CONFIRMED
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
+    if options.seeds is not None:
+        check_number("--seeds", options.seeds, 1, MOST_CONFIRMED)
     confirm(options.directory, options.seeds, options.workers)
-
-
-def _report(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.report import report
-    from seqboat_lab.analysis.sweeps import newest_sweep
-
-    directory = options.directory or newest_sweep()
-    report(directory)
-    print(f"wrote {directory}/report.html")
 
 
 def _config(options: argparse.Namespace) -> None:

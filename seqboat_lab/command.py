@@ -71,4 +71,5 @@ def resume(run_dir: Path, overrides: Sequence[str]) -> None:
 
 def _tell(summary: dict, run_dir: Path) -> None:
     if summary:  # of several processes, the first one tells
-        print(f"results in {run_dir}; curves: tensorboard --logdir {run_dir}")
+        curves = f"; curves: tensorboard --logdir {run_dir}" if any(run_dir.glob("events.out.tfevents.*")) else ""
+        print(f"results in {run_dir}{curves}")

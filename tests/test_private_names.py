@@ -24,6 +24,29 @@ def test_optuna_lets_a_sampler_mark_a_trial_before_its_values_are_drawn():
     assert list(inspect.signature(study._storage.set_trial_user_attr).parameters) == ["trial_id", "key", "value"]
 
 
+def test_optuna_draws_one_value_of_a_trial_and_knows_what_a_distribution_contains():
+    """`trial._suggest` and `distribution._contains`, seen in Optuna 5.0: `study.ask` draws all values or none, and
+    the public `suggest_...` take a distribution apart."""
+    trial = optuna.create_study().ask()
+    stepped = optuna.distributions.IntDistribution(8, 64, step=8)
+    assert trial._suggest("size", stepped) == trial.params["size"]
+    assert trial.distributions == {"size": stepped}
+    assert [stepped._contains(stepped.to_internal_repr(n)) for n in (8, 12, 64, 72)] == [True, False, True, False]
+
+
+def test_optunas_qmc_sampler_asks_one_method_for_the_number_of_its_point():
+    """`QMCSampler._find_sample_id`, seen in Optuna 5.0; it is overridden."""
+    assert list(inspect.signature(optuna.samplers.QMCSampler._find_sample_id).parameters) == [
+        "self", "study", "search_space",
+    ]  # fmt: skip
+
+
+def test_optuna_keeps_the_values_of_a_queued_trial_where_they_are_read():
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 1})
+    assert study.trials[0].system_attrs == {"fixed_params": {"x": 1}}
+
+
 def test_optunas_journal_has_the_lock_and_the_operations_that_a_mended_one_needs():
     """`optuna.storages.journal._file` and `._storage`, seen in Optuna 5.0."""
     assert {"acquire", "release"} <= set(dir(BaseJournalFileLock))

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Is it a finite number?"""
     try:
         return isinstance(value, (int, float)) and math.isfinite(value)
@@ -20,9 +20,19 @@ def completed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) 
     return [row for row in rows if row["state"] == "complete" and all(is_number(row.get(m)) for m in objectives)]
 
 
+def feasible(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without those that break a constraint of their sweep."""
+    return [row for row in rows if row.get("feasible") is not False]
+
+
 def signed(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> np.ndarray:
     """Objective values (rows, objectives) turned so that more is better."""
     values = np.array([[row[m] for m in objectives] for row in rows], dtype=float).reshape(len(rows), len(objectives))
+    return turn(values, objectives)
+
+
+def turn(values: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:
+    """Values (..., objectives) so that more is better; turned twice they are as before."""
     return values * [1.0 if d == "maximize" else -1.0 for d in objectives.values()]
 
 
@@ -34,8 +44,8 @@ def non_dominated(values: np.ndarray) -> np.ndarray:
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """The completed trials that none other dominates, best in the first objective first."""
-    complete = completed(rows, objectives)
+    """The completed, feasible trials that none other such dominates, best in the first objective first."""
+    complete = feasible(completed(rows, objectives))
     values = signed(complete, objectives)
     front = [(v, row) for v, row, keep in zip(values, complete, non_dominated(values), strict=True) if keep]
     return [row for _, row in sorted(front, key=lambda pair: -pair[0][0])]
@@ -94,7 +104,8 @@ def kept_reference(
 def hypervolume_history(
     rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str], reference: Mapping[str, float] | None = None
 ) -> list[float]:
-    """Hypervolume after each completed trial, in the order of `rows`; empty while the reference is open.
+    """Hypervolume after each completed trial, in the order of `rows`; empty while the reference is open. Trials
+    that break a constraint add nothing to it.
 
     reference: a sweep's, as its report keeps it (`read_sweep(...).reference`); None takes it from the rows.
     """
@@ -105,8 +116,9 @@ def hypervolume_history(
     values = signed(complete, objectives)
     worst = signed([reference], objectives)[0]
     history, front = [], values[:0]
-    for value in values:  # of a front only: what it dominates adds nothing
-        front = np.concatenate([front, value[None]])
-        front = front[non_dominated(front)]
+    for value, row in zip(values, complete, strict=True):  # of a front only: what it dominates adds nothing
+        if feasible([row]):
+            front = np.concatenate([front, value[None]])
+            front = front[non_dominated(front)]
         history.append(hypervolume(front, worst))
     return history

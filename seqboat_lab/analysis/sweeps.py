@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
 
 STATES = ("complete", "stopped", "failed", "running", "waiting", "requeued")
-TEXT = ("state", "started", "run", "error")
+TEXT = ("state", "started", "run", "error", "worker")
 """Columns of trials.csv that are text whatever they look like."""
+RUN_PARTS = 2  # of a run's path lie in its sweep's directory: trials/0012
 
 
 class Sweep(NamedTuple):
@@ -51,6 +53,28 @@ def read_sweep(directory: str | Path) -> Sweep:
     known = {**_kept(directory), **(fixed if isinstance(fixed, dict) else {})}
     reference = {metric: value for metric, value in known.items() if metric in objectives and is_number(value)}
     return Sweep(directory, _read_rows(trials, objectives, space, choices), objectives, list(space), choices, reference)
+
+
+def never_tried(rows: Sequence[Mapping[str, Any]], choices: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """For each field with choices, those that no trial had; fields without such are left out."""
+    missing = {}
+    for key, values in choices.items():
+        tried = [row.get(key) for row in rows]
+        if left := [value for value in values if value is not None and value not in tried]:
+            missing[key] = left
+    return missing
+
+
+def find_run(directory: Path, run: Any) -> Path | None:
+    """Where a run's directory is, by its path in the tables of the sweep in `directory`, which may have been moved or
+    copied as a whole. None if it is not there."""
+    parts = Path(str(run)).parts
+    with suppress(OSError, ValueError):  # a name that no file can have
+        if len(parts) >= RUN_PARTS and (inside := directory / Path(*parts[-RUN_PARTS:])).is_dir():
+            return inside
+        if parts and Path(str(run)).is_dir():
+            return Path(str(run))
+    return None
 
 
 def newest_sweep(root: str | Path = "runs/sweeps") -> Path:
@@ -109,6 +133,8 @@ def _value(column: str, text: str, choices: Sequence[Any]) -> Any:
             return choice
     if column in TEXT:
         return text
+    if column == "feasible":
+        return text == "True"
     for number in (int, float):
         try:
             value = number(text)

@@ -19,7 +19,8 @@ class ConfigError(UserError):
 
     def __init__(self, key: str, problem: str):
         self.key, self.problem = key, problem
-        super().__init__(f"{key}: {problem}")
+        text = f"{key}: {problem}"  # a key, or a name that is allowed, may be anything that a file holds
+        super().__init__("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text))
 
     def under(self, prefix: str) -> "ConfigError":
         """The same error seen from the enclosing section."""

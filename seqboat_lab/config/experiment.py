@@ -11,6 +11,8 @@ from seqboat_lab.config.model import ModelConfig
 SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
 """What the sanity models can read."""
 
+Logger = Literal["tensorboard", "csv", "wandb", "mlflow"]
+
 LARGEST_RATE = 10.0
 """Adam moves every weight by about the learning rate in each step."""
 
@@ -125,6 +127,10 @@ class TrainerConfig:
     """CPU threads per process; null = all cores shared among the devices."""
     progress: bool = True
     """Show progress on the terminal."""
+    loggers: list[Logger] = field(default_factory=lambda: ["tensorboard", "csv"])
+    """Where curves go: `tensorboard` (with pictures), `csv` (metrics.csv), and the extras `wandb` (offline unless
+    WANDB_MODE=online) and `mlflow` (into the run's directory unless MLFLOW_TRACKING_URI is set). Each costs some time
+    per logged value; what sweeps and reports read is kept in any case."""
 
     def __post_init__(self):
         for name in ("max_steps", "val_every", "val_batches", "log_every"):
@@ -133,6 +139,7 @@ class TrainerConfig:
         at_least(self, "devices", 1, 4096)
         at_least(self, "threads", 1, 1024)
         at_least(self, "checkpoint_minutes", 1e-6, 1e6)
+        require(len(set(self.loggers)) == len(self.loggers), "loggers", self.loggers, "each logger once")
         # a run shorter than the default logs its last step
         longest = max(self.max_steps, TrainerConfig.log_every)
         expected = f"at most max_steps = {self.max_steps}, or no training value is ever looked at"

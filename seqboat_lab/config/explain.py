@@ -56,7 +56,7 @@ def kind_of(hint: Any) -> str:
     if origin is Union or isinstance(hint, type(int | None)):
         return " or ".join("null" if arg is type(None) else kind_of(arg) for arg in get_args(hint))
     if origin in (dict, list):
-        return {dict: "mapping", list: "list"}[origin]
+        return "mapping" if origin is dict else " of ".join(["list", *map(kind_of, get_args(hint))])
     return {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "any value"}.get(
         hint, getattr(hint, "__name__", str(hint))
     )
@@ -71,7 +71,8 @@ def table(title: str, prefix: str, cls: type) -> list[str]:
         return [*rows, "It has no fields."]
     rows += ["| field | default | takes | |", "| --- | --- | --- | --- |"]
     for spec in fields:
-        default = "" if spec.default is dataclasses.MISSING else f"`{as_yaml(spec.default)}`"
+        made = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
+        default = "" if made is dataclasses.MISSING else f"`{as_yaml(made)}`"
         words = (f"`{prefix}{spec.name}`", default, kind_of(hints[spec.name]), docs.get(spec.name, ""))
         rows.append("| " + " | ".join(word.replace("|", "\\|") for word in words) + " |")
     return rows

@@ -136,9 +136,9 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         require(isinstance(value, Mapping), key, value, "a mapping of names to values")
         make = build if dataclasses.is_dataclass(inner) else lambda of, v, at: _convert(at, v, of)
         return {_name(key, name, named): make(inner, v, f"{key}.{name}") for name, v in value.items()}
-    if hint is list:
+    if hint is list or origin is list:
         require(isinstance(value, Sequence) and not isinstance(value, str), key, value, "a list")
-        return list(value)
+        return [_convert(key, each, get_args(hint)[0]) for each in value] if origin else list(value)
     if is_section(hint):
         return build(hint, value, key)
     if hint is Any:

@@ -16,11 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import is_broken, violations
 from seqboat_lab.sweep.stages.config import search_seeds
 from seqboat_lab.sweep.stages.noise import average, is_hopeless, mean, standard_errors
 from seqboat_lab.sweep.stages.side import SideStudy, job_of
 from seqboat_lab.sweep.stopping import make_rule
 from seqboat_lab.sweep.study import (
+    BROKEN,
     BY_SEED,
     CONTINUES,
     ERROR,
@@ -60,13 +62,19 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     rungs = rule.steps(config.trainer.max_steps, config.trainer.val_every) if rule else []
     measured: dict[str, list[float]] = dict(trial.user_attrs.get(MEASURED, {}))
 
-    def stops(step: int, values: list[float], ended: bool) -> bool:
+    def stops(step: int, metrics: Mapping[str, Any], ended: bool) -> bool:
         if str(step) in measured:  # before it went on
             return False
+        values, kept = _values(metrics, sweep, f"at step {step}"), _violations(metrics, sweep, f"at step {step}")
+        if is_broken(kept):  # told first: nobody is to measure itself by it in between
+            trial.set_user_attr(BROKEN, [*trial.user_attrs.get(BROKEN, ()), step])
         measured[str(step)] = values
         trial.set_user_attr(MEASURED, measured)
         others = [v for n, v in measured_at(study, step).items() if n != number]
-        return bool(rule and step in rungs and not ended and rule.stops(values, others))
+        stopped = bool(rule and step in rungs and not ended and rule.stops(values, others))
+        if stopped:
+            _set_constraints(trial, kept)
+        return stopped
 
     try:
         found = [_train(config, run_dir, sweep, stops)]
@@ -74,19 +82,21 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
             study.tell(trial, state=TrialState.PRUNED)
             return None
         values = [_values(found[0], sweep, "at its end")]
+        _violations(found[0], sweep, "at its end")  # raises where they cannot be told
         for seed in _further_seeds(study, sweep, config.seed, values[0]):
             seed_dir = run_dir / f"seed-{seed}"
             seed_dir.mkdir(exist_ok=True)
             try:
                 found.append(_train(replace(config, seed=seed), seed_dir, sweep))
                 values.append(_values(found[-1] or {}, sweep, "at its end"))
+                _violations(found[-1] or {}, sweep, "at its end")
             except RunFailed as error:
                 raise RunFailed(f"with seed {seed}: {error}") from None
     except RunFailed as error:
         return _fail(study, trial, str(error))
     except OSError as error:
         if error.errno == errno.ENOSPC:  # not this trial's fault: it is run again
-            requeue(study, study.trials[trial.number], "the disk was full")
+            requeue(study, sweep, study.trials[trial.number], "the disk was full")
         raise
     _complete(study, sweep, trial, [each for each in found if each is not None], values)
     return None
@@ -106,6 +116,7 @@ def _complete(
         named = {f"{metric}_se": e for metric, e in zip(sweep.metrics, errors, strict=True)} if errors else {}
         table |= {"seeds": len(values), **named}
     trial.set_user_attr(TABLE, table)
+    _set_constraints(trial, _violations(average(found), sweep, "at its end"))
     study.tell(trial, mean(values))
 
 
@@ -113,6 +124,7 @@ def _further_seeds(study: optuna.Study, sweep: SweepConfig, first: int, values: 
     """The seeds to run after the first one, which gave `values`."""
     seeds = search_seeds(first, sweep.seeds)[1:]
     finished = [t for t in candidates(study).values() if t.state == TrialState.COMPLETE] if seeds else []
+    finished = [t for t in finished if not is_broken(t.constraints)]
     known = [t.user_attrs.get(BY_SEED, [t.values]) for t in finished]
     return [] if seeds and is_hopeless(values, known, sweep.maximize) else seeds
 
@@ -135,7 +147,7 @@ def run_job(side: SideStudy, trial: FrozenTrial, threads: int | None) -> None:
         return
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            requeue(study, trial, "the disk was full")
+            requeue(study, side.sweep, trial, "the disk was full")
         raise
     study.tell(trial.number, values)
 
@@ -145,8 +157,8 @@ def _take_directory(run_dir: Path, key: str) -> None:
         print(f"{run_dir} held a run of another study; it is set aside in {aside}")
 
 
-Stops = Callable[[int, list[float], bool], bool]
-"""Step, values and whether the run has ended -> whether it is to end now."""
+Stops = Callable[[int, Mapping[str, Any], bool], bool]
+"""Step, metrics and whether the run has ended -> whether it is to end now."""
 
 
 def _train(
@@ -170,7 +182,8 @@ def follow(
             ended = process.wait(POLL_SECONDS)
             for validation in process.new_validations():
                 reached = validation["step"]
-                if stops(reached, _values(validation, sweep, f"at step {reached}"), ended):
+                _values(validation, sweep, f"at step {reached}")  # raises where it diverged
+                if stops(reached, validation, ended):
                     return None
             if not ended and time.monotonic() > deadline:
                 when = f"after step {reached}" if reached else "before its first validation"
@@ -203,6 +216,20 @@ def _values(metrics: Mapping[str, Any], sweep: SweepConfig, when: str) -> list[f
     if not all(map(_is_finite, values)):
         raise RunFailed(f"diverged: {when} {dict(zip(sweep.metrics, values, strict=True))}")
     return values
+
+
+def _violations(metrics: Mapping[str, Any], sweep: SweepConfig, when: str) -> dict[str, float]:
+    """How far each constraint is broken or kept. Raises `RunFailed` if that cannot be told."""
+    for metric in sweep.constraints:
+        if not _is_finite(metrics.get(metric)):
+            raise RunFailed(f"{when} {metric}, on which there is a constraint, is {metrics.get(metric)}")
+    return violations(sweep.constraints, metrics)
+
+
+def _set_constraints(trial: optuna.Trial, values: Mapping[str, float]) -> None:
+    """Tells Optuna, which takes each only once: so at the trial's end."""
+    for name, value in values.items():
+        trial.set_constraint(name, value)
 
 
 def _is_finite(value: Any) -> bool:

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,13 @@ from optuna.distributions import BaseDistribution
 from seqboat_lab.config.checks import ConfigError, at_least, choose, is_file, require
 from seqboat_lab.config.experiment import ExperimentConfig
 from seqboat_lab.config.files import CONFIG_DIR, build, field_type, find_config, merge, read_yaml
+from seqboat_lab.sweep.check import check
+from seqboat_lab.sweep.constraints import Constraint
 from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS, AnySamplerConfig, TPEConfig
+from seqboat_lab.sweep.search_space import SearchSpace
 from seqboat_lab.sweep.space import Parameter, check_nesting, flatten, flatten_space, is_plain
 from seqboat_lab.sweep.stages.config import MOST_SEARCHED, ConfirmConfig
-from seqboat_lab.sweep.stopping import make_rule
+from seqboat_lab.sweep.start import front_points, start_points
 from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS, AnyStoppingConfig
 
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
@@ -36,10 +39,16 @@ class SweepConfig:
     """Metric names, each with the direction that is better."""
     space: dict[str, Parameter]
     """Fields of the experiment, each with its values."""
+    constraints: dict[str, Constraint] = field(default_factory=dict)
+    """Metric names, each with the bounds that it must keep: trials that break one are never on the front."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of the experiment set for all trials."""
     trials: int = 20
-    """Budget: finished, stopped and failed trials together, over all workers and all calls."""
+    """Budget: finished, stopped and failed trials together, over all workers and all calls. Of a grid it is the size,
+    and may be left out."""
+    start: list = field(default_factory=list)
+    """Configurations to try first: a list of mappings of searched fields to values (the sampler draws what one leaves
+    out), or `{from: runs/sweeps/NAME/front}` for those of another sweep's front."""
     sampler: AnySamplerConfig = field(default_factory=TPEConfig, metadata={"tag": "kind", "among": SAMPLER_CONFIGS})
     """How Optuna proposes values."""
     seed: int = 0
@@ -66,7 +75,7 @@ class SweepConfig:
     """Worst value of an objective that still counts for the hypervolume; those left out have their natural bound (0
     and 1 for shares), or the worst of the first completed trials."""
     trial_timeout: float | None = None
-    """Seconds after which a trial is ended and fails, even if it hangs; null = never."""
+    """Seconds after which a run is ended and its trial fails, even if it hangs; null = never."""
 
     def __post_init__(self):
         plain = bool(re.fullmatch(r"\w[\w.-]*", self.name))
@@ -78,7 +87,7 @@ class SweepConfig:
         at_least(self, "trials", 1)
         at_least(self, "seeds", 1, MOST_SEARCHED)
         at_least(self, "max_runs", 1)
-        self._check_runs()
+        self._check_stages()
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
         for metric, value in self.reference.items():
             choose("reference", metric, self.objectives, "objective")
@@ -93,7 +102,7 @@ class SweepConfig:
             "no field that is also searched",
         )  # fmt: skip
 
-    def _check_runs(self) -> None:
+    def _check_stages(self) -> None:
         for name, values in self.references.items():
             plain = bool(re.fullmatch(r"[^\W\d][\w.-]*", name)) and len(name.encode(errors="replace")) <= LONGEST_NAME
             named = "a letter, then letters, digits, '_', '-' and '.': it names a directory"
@@ -102,11 +111,6 @@ class SweepConfig:
             require("seed" not in values, f"references.{name}.seed", values.get("seed"), "`seeds` of the sweep instead")
         own = "seed" in self.space and (self.seeds > 1 or self.confirm is not None)
         require(not own, "space.seed", "seed", "no searched seed beside `seeds` or `confirm`, which choose it")
-        runs = (self.trials + len(self.references)) * self.seeds
-        if self.max_runs is not None and runs > self.max_runs:
-            sums = f"{self.trials} trials and {len(self.references)} references with {self.seeds} seeds each"
-            raise ConfigError("max_runs", f"{sums} are {runs} runs, more than the budget of {self.max_runs}; "
-                              "take fewer, or raise it")  # fmt: skip
 
     @property
     def directory(self) -> Path:
@@ -133,26 +137,29 @@ class SweepConfig:
         values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
         return self.base_with(values)
 
+    def search_space(self) -> SearchSpace:
+        """The search space as Optuna sees it. Raises `ConfigError`."""
+        return SearchSpace(self.space, self.base())
+
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The search space as Optuna sees it."""
-        base = self.base()
-        found = {}
-        for key, parameter in self.space.items():
-            try:
-                hint = field_type(ExperimentConfig, key, base)
-            except ConfigError as error:
-                raise error.under("space") from None
-            try:
-                found[key] = parameter.distribution(hint)
-            except ConfigError as error:
-                raise error.under(f"space.{key}") from None
-        return found
+        """The distribution of every searched field."""
+        return self.search_space().distributions
+
+    def start_points(self, space: SearchSpace) -> list[dict[str, Any]]:
+        """The configurations to try first, as Optuna names their values. Raises `ConfigError`."""
+        return start_points(self.start, space)
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a study goes on, as JSON gives it back: what is searched, not how long or how."""
-        may_change = {"trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout"}
+        may_change = {"trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout", "start"}
         may_change |= {"seeds", "confirm", "references", "max_runs"}
         fields = {k: v for k, v in asdict(self).items() if k not in may_change}
+        if not self.constraints:  # what is not used is left out: studies of before it existed go on
+            del fields["constraints"]
+        for spec in fields["space"].values():
+            for name in ("step", "when"):
+                if spec[name] is None:
+                    del spec[name]
         fields |= {"objectives": [list(pair) for pair in self.objectives.items()]}  # a study knows them by place
         return json.loads(json.dumps(fields))
 
@@ -213,11 +220,23 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
         values["experiment"] = str(beside)
     values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
     values["space"] = flatten_space(values["space"])
-    values["reference"] = values.get("reference") or {}
+    for section in ("reference", "constraints"):
+        values[section] = values.get(section) or {}
     named = values.get("references") or {}
     require(isinstance(named, Mapping), "references", named, "a mapping of names to fields")
     values["references"] = {n: dict(flatten(v)) if isinstance(v, Mapping) else v for n, v in named.items()}
-    return build(SweepConfig, values)
+    return _completed(values)
+
+
+def _completed(values: Mapping[str, Any]) -> SweepConfig:
+    """With the start points of another sweep's front, and the size of a grid as its budget."""
+    source, sampler = values.get("start") or [], values.get("sampler")
+    given = dict(values) | {"start": [] if isinstance(source, Mapping) else source}
+    sized = "trials" not in values and "grid" in (sampler, sampler.get("kind") if isinstance(sampler, Mapping) else "")
+    sweep = build(SweepConfig, given | ({"trials": 1} if sized else {}))
+    if isinstance(source, Mapping):
+        sweep = replace(sweep, start=front_points(source, sweep.search_space()))
+    return replace(sweep, trials=len(sweep.search_space().cells())) if sized else sweep
 
 
 def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
@@ -236,52 +255,3 @@ def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
             value = value[part]
         found |= dict(flatten({key: value}))
     return found
-
-
-def check(sweep: SweepConfig) -> None:
-    """Raises `ConfigError` for what could not be run or measured."""
-    from seqboat_lab.training.experiment import metric_names  # torch is slow to import
-
-    ranges: Mapping[str, Any] = sweep.distributions()  # of choices, or with low and high
-    examples = {key: getattr(d, "choices", None) or (d.low, d.high) for key, d in ranges.items()}
-    for key, values in examples.items():  # each value alone; the others at their first
-        for value in values:
-            params = {other: choices[0] for other, choices in examples.items()} | {key: value}
-            try:
-                experiment = sweep.experiment_with(params)
-            except ConfigError as error:
-                _check_base(sweep, error)
-                named = [k for k in examples if f"{error.key}.".startswith(f"{k}.")]  # another field may be to blame
-                blamed = named[0] if named else key
-                problem = f"{params[blamed]!r} gives no possible experiment: {error}"
-                raise ConfigError(f"space.{blamed}", problem) from None
-            for metric in sweep.objectives:
-                choose("objectives", metric, metric_names(experiment), f"metric for {key}={value!r},")
-            _check_stopping(sweep, experiment)
-
-    for name, fields in sweep.references.items():
-        try:
-            reference = sweep.base_with(fields)
-        except ConfigError as error:
-            _check_base(sweep, error)
-            raise ConfigError(f"references.{name}", f"gives no possible experiment: {error}") from None
-        for metric in sweep.objectives:
-            choose("objectives", metric, metric_names(reference), f"metric for the reference {name},")
-
-
-def _check_stopping(sweep: SweepConfig, experiment: ExperimentConfig) -> None:
-    trainer = experiment.trainer
-    if sweep.stopping and not make_rule(sweep.stopping, sweep.maximize).steps(trainer.max_steps, trainer.val_every):
-        when = f"with trainer.val_every = {trainer.val_every} of {trainer.max_steps} updates"
-        raise ConfigError("stopping", f"can stop no trial {when}: there is no validation early enough; validate more "
-                          "often, or leave it out")  # fmt: skip
-
-
-def _check_base(sweep: SweepConfig, found: ConfigError) -> None:
-    """Raises where the mistake found is in the experiment or the overrides, whatever values are searched."""
-    try:
-        sweep.experiment_with({})
-    except ConfigError as error:
-        if str(error) == str(found):
-            where = f"{sweep.experiment} with the sweep's overrides gives no possible experiment"
-            raise ConfigError("overrides", f"{where}: {error}") from None

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +16,7 @@ from optuna.storages.journal._storage import JournalOperation as Op
 
 from seqboat_lab.config.checks import UserError
 
-MOST_GAPS = 6  # damaged lines before the end that are still mended: 2^6 ways are tried
+MOST_GAPS = 6  # damaged lines before the end that are still mended: 3^6 ways are tried
 LOST_WORKER = "lost"  # stands as the worker of a trial of which nothing else is known
 
 
@@ -144,22 +144,41 @@ def _fill(logs: list[dict[str, Any] | None], gaps: Sequence[int]) -> list[dict[s
     """The records without those lost at `gaps`, or None if none of the ways to do without makes sense.
 
     A lost attribute, value or state is simply missing. A lost trial would give all later ones its number: where the
-    others need it, one that starts then stands in its place, and what is told of it later makes it whole.
+    others need it, one that starts then stands in its place, and what is told of it later makes it whole, or a study.
     """
     if len(gaps) > MOST_GAPS:
         return None
-    for chosen in sorted(itertools.product((False, True), repeat=len(gaps)), key=sum):
-        trials = {gap for gap, is_trial in zip(gaps, chosen, strict=True) if is_trial}
-        mended = (_lost_trial(logs) if i in trials else log for i, log in enumerate(logs))
+    for chosen in sorted(itertools.product((0, 1, 2), repeat=len(gaps)), key=sum):
+        trials, studies = ({gap for gap, kind in zip(gaps, chosen, strict=True) if kind == k} for k in (1, 2))
+        mended = (
+            _lost_trial(logs, i, trials) if i in trials else _lost_study(logs, i) if i in studies else log
+            for i, log in enumerate(logs)
+        )
         filled = [log for log in mended if log]
         if _makes_sense(filled):
             return filled
     return None
 
 
-def _lost_trial(logs: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+def _lost_study(logs: Sequence[dict[str, Any] | None], place: int) -> dict[str, Any]:
+    """A study that stands for the one lost at `place`, which held runs beside the search: they are found again."""
+    search = next(log for log in logs if log and log["op_code"] == Op.CREATE_STUDY)
+    return {**search, "study_name": f"{LOST_WORKER}-{place}"}
+
+
+def _lost_trial(logs: Sequence[dict[str, Any] | None], place: int, gaps: Container[int]) -> dict[str, Any]:
+    """A trial that stands for the one lost at `place`; `gaps`: where others were lost.
+
+    Of the search, whose study is the journal's first, unless what is told of it later is told of other runs only: the
+    numbers of the search's trials must stay what they were.
+    """
+    before = [log for i, log in enumerate(logs[:place]) if log or i in gaps]
+    number = sum(log is None or log["op_code"] == Op.CREATE_TRIAL for log in before)
     example = next((log for log in logs if log and log["op_code"] == Op.CREATE_TRIAL), {})
-    return {"op_code": int(Op.CREATE_TRIAL), "worker_id": "", "study_id": example.get("study_id", 0),
+    told = [log for log in logs[place:] if log and log.get("trial_id") == number]
+    searched = any(log["op_code"] == Op.SET_TRIAL_PARAM or "key" in log.get("user_attr", {}) for log in told)
+    newest = sum(log is not None and log["op_code"] == Op.CREATE_STUDY for log in before) - 1
+    return {"op_code": int(Op.CREATE_TRIAL), "worker_id": "", "study_id": 0 if searched or not told else newest,
             "datetime_start": example.get("datetime_start"), "user_attrs": {"worker": LOST_WORKER}}  # fmt: skip
 
 

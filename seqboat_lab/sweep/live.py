@@ -1,6 +1,8 @@
 """What a person sees while a sweep runs: a live table on a terminal, a line per finished trial elsewhere."""
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, Group
@@ -8,8 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from seqboat_lab.analysis.figures import short
-from seqboat_lab.analysis.pareto import front_of
+from seqboat_lab.analysis.figures.text import number as format_value
+from seqboat_lab.analysis.figures.text import short
+from seqboat_lab.analysis.pareto import front_of, hypervolume_history, is_number, kept_reference
 from seqboat_lab.sweep.config import SweepConfig
 
 STYLES = {
@@ -20,15 +23,11 @@ STYLES = {
     "waiting": "dim",
     "requeued": "dim",
 }
+DONE = ("complete", "stopped", "failed")
+BARS = "▁▂▃▄▅▆▇█"
 FRAME = 6  # lines of a table besides its rows
 SHORTEST = 4  # rows of the live table on even the lowest terminal; the rest is in trials.csv
 WIDE = 12  # characters of a header; a longer one is broken
-
-
-def format_value(value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def trial_table(rows: Sequence[Mapping[str, Any]], sweep: SweepConfig, title: str) -> Table:
@@ -58,6 +57,33 @@ def _header(name: str) -> str:
     return f"{name[:at]}\n{name[at:]}" if len(name) > WIDE and at else name
 
 
+def time_left(rows: Sequence[Mapping[str, Any]], trials: int, now: datetime) -> float | None:
+    """Seconds until the budget of `trials` is used up: what running trials and those to come take, if they take as
+    long as those that ended did on average, over as many as run at the same time. None while there is none to go by."""
+    took = [row["seconds"] for row in rows if row["state"] in DONE and is_number(row["seconds"])]
+    if not took:
+        return None
+    mean = sum(took) / len(took)
+    running = [row for row in rows if row["state"] == "running"]
+    begun = [max(0.0, mean - (now - datetime.fromisoformat(row["started"])).total_seconds()) for row in running]
+    to_come = max(0, trials - len(running) - sum(row["state"] in DONE for row in rows))
+    return (sum(begun) + mean * to_come) / max(1, len(running))
+
+
+def duration(seconds: float) -> str:
+    """`0:42`, `12:05`, `3:00:10`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def sparkline(values: Sequence[float], width: int = 12) -> str:
+    """Growth in one line of text, from the least to the largest value, over the last `width` changes."""
+    steps = [value for n, value in enumerate(values) if n == 0 or value != values[n - 1]][-width:]
+    low, high = min(steps, default=0.0), max(steps, default=0.0)
+    return "".join(BARS[round((value - low) / (high - low) * (len(BARS) - 1)) if high > low else 0] for value in steps)
+
+
 class SweepView:
     """Context manager; `update` with all rows as often as one likes."""
 
@@ -65,6 +91,9 @@ class SweepView:
         self.sweep, self.console = sweep, Console()
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
         self.told: set[int] = set()
+        self.began = time.monotonic()
+        self.volumes: list[float] = []
+        self.counted = 0  # completed trials that `volumes` knows
 
     def __enter__(self) -> "SweepView":
         if self.live:
@@ -76,18 +105,34 @@ class SweepView:
             self.live.stop()
 
     def update(self, rows: list[dict[str, Any]]) -> None:
-        done = sum(row["state"] in ("complete", "stopped", "failed") for row in rows)
-        title = f"{self.sweep.name}: {done} of {self.sweep.trials} trials done"
         if self.live:
             front = front_of(rows, self.sweep.objectives)
             room = max(SHORTEST, self.console.height - len(front) - 2 * FRAME)
-            tables = (rows[-room:], title), (front, "Pareto front so far")
+            tables = (rows[-room:], self.status(rows)), (front, f"Pareto front so far{self._volume(rows)}")
             self.live.update(Group(*(trial_table(r, self.sweep, t) for r, t in tables)), refresh=True)
             return
         for row in rows:
-            if row["number"] not in self.told and row["state"] in ("complete", "stopped", "failed"):
+            if row["number"] not in self.told and row["state"] in DONE:
                 self.told.add(row["number"])
                 searched = "  ".join(f"{short(k)} {format_value(row.get(k))}" for k in self.sweep.space)
                 reached = "  ".join(f"{m} {format_value(row[m])}" for m in self.sweep.metrics)
                 what = f"trial {row['number']} {row['state']}: {searched} -> {reached} {row['error']}"
-                print(f"[{len(self.told)}/{self.sweep.trials}] {what}", flush=True)
+                print(f"[{len(self.told)}/{self.sweep.trials}, {self._times(rows)}] {what}", flush=True)
+
+    def status(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """How far the sweep is."""
+        done = sum(row["state"] in DONE for row in rows)
+        return f"{self.sweep.name}: {done} of {self.sweep.trials} trials done, {self._times(rows)}"
+
+    def _times(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        left = time_left(rows, self.sweep.trials, datetime.now())
+        elapsed = duration(time.monotonic() - self.began)
+        return f"{elapsed} elapsed, {duration(left)} left" if left else f"{elapsed} elapsed"
+
+    def _volume(self, rows: list[dict[str, Any]]) -> str:
+        complete = sum(row["state"] == "complete" for row in rows)
+        if complete != self.counted:  # with three objectives it takes its time
+            reference = kept_reference(rows, self.sweep.objectives, self.sweep.reference)
+            self.volumes = hypervolume_history(rows, self.sweep.objectives, reference)
+            self.counted = complete
+        return f", hypervolume {self.volumes[-1]:.4g} {sparkline(self.volumes)}" if self.volumes else ""

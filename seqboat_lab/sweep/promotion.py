@@ -8,12 +8,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import unset
 from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.stopping import make_rule
-from seqboat_lab.sweep.study import CONTINUES, KEY, MEASURED, RUN, WORKER, WorkerLock, candidates
+from seqboat_lab.sweep.study import BROKEN, CONTINUES, KEY, MEASURED, RUN, WORKER, WorkerLock, candidates
 from seqboat_lab.sweep.trial import key_of
 
-CARRIED = (RUN, KEY, MEASURED)
+CARRIED = (RUN, KEY, MEASURED, BROKEN)
 """Attributes that a trial hands on to the one that goes on with it."""
 
 
@@ -26,7 +27,8 @@ def promotable(study: optuna.Study, sweep: SweepConfig) -> list[tuple[int, Froze
     for number, trial in newest.items():
         steps = {int(step): values for step, values in trial.user_attrs.get(MEASURED, {}).items()}
         for step, values in steps.items():
-            measured.setdefault(step, {})[number] = values
+            if step not in trial.user_attrs.get(BROKEN, ()):
+                measured.setdefault(step, {})[number] = values
         if trial.state == TrialState.PRUNED:
             stopped[number] = max(steps)
     chosen = make_rule(sweep.stopping, sweep.maximize).goes_on(measured, stopped)
@@ -43,13 +45,13 @@ def claim_promoted(study: optuna.Study, sweep: SweepConfig, worker: WorkerLock) 
         return None
     with locked(sweep.directory / "claim"):
         for number, trial in promotable(study, sweep):
-            carried = {name: trial.user_attrs[name] for name in CARRIED}
+            carried = {name: trial.user_attrs[name] for name in CARRIED if name in trial.user_attrs}
             successor = create_trial(
                 state=TrialState.RUNNING,
                 params=trial.params,
                 distributions=trial.distributions,
                 user_attrs={**carried, WORKER: worker.name, CONTINUES: number},
-                system_attrs=trial.system_attrs,
+                system_attrs=unset(trial.system_attrs),
             )
             made = study._storage.create_new_trial(study._study_id, successor)
             study.sampler = RandomSampler()  # there is nothing to propose

@@ -5,6 +5,7 @@ import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from typing import Any, Union, get_args, get_origin
 
 from optuna.distributions import (
@@ -17,6 +18,7 @@ from optuna.distributions import (
 from seqboat_lab.config.checks import ConfigError, require
 
 LARGEST_INT = 2**53  # Optuna draws whole numbers through floats, which are exact up to here
+MOST_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Parameter:
     """Largest value of a range."""
     log: bool = False
     """Draw from the range on a logarithmic scale."""
+    step: float | None = None
+    """Distance between the values of a range, from `low` on; null = every number in it (of a whole-number field, every
+    whole number)."""
+    when: dict[str, Any] | None = None
+    """Other searched fields, each with the value, or list of values, for which this one is searched. In all other
+    trials it is what the experiment says."""
 
     def __post_init__(self):
         is_range = self.low is not None and self.high is not None
@@ -48,8 +56,11 @@ class Parameter:
             require(self.low < self.high, "low", self.low, f"less than high = {self.high}")
             require(math.isfinite(self.high - self.low), "high", self.high, "a range whose width is a finite number")
             require(not self.log or self.low > 0, "low", self.low, "a number above 0 on a logarithmic scale")
+            if self.step is not None:
+                self._check_step()
         else:
             require(not self.log, "log", self.log, "low and high beside it: choices have no scale")
+            require(self.step is None, "step", self.step, "low and high beside it: choices have no step")
             require(
                 all(map(is_plain, self.choices or ())),
                 "choices",
@@ -58,6 +69,24 @@ class Parameter:
             )
             distinct = len(set(self.labels)) == len(self.labels)  # to Optuna, 1, 1.0 and true are the same value
             require(distinct, "choices", self.choices, "each value once")
+        if self.when is not None:
+            require(bool(self.when), "when", self.when, "at least one other searched field")
+            require(is_plain(self.when), "when", self.when, "finite numbers, text, lists or mappings")
+
+    def _check_step(self) -> None:
+        low, high, step = self.low, self.high, self.step
+        assert low is not None  # the caller saw that it is a range
+        assert high is not None
+        assert step is not None
+        require(not self.log, "step", step, "none on a logarithmic scale, which has no steps of one size")
+        require(0 < step < math.inf, "step", step, "a finite number above 0")
+        require((high - low) / step <= MOST_STEPS, "step", step, f"at most {MOST_STEPS:,} steps from low to high")
+        exact = [Decimal(str(number)) for number in (low, high, step)]  # 0.1 + 0.1 + 0.1 is 0.3 to a person
+        count = int((exact[1] - exact[0]) / exact[2])
+        last = exact[0] + count * exact[2]
+        near = f"{float(last):g}" if count else ""
+        near = f"{near}{' or ' if near else ''}{float(last + exact[2]):g}"
+        require(last == exact[1], "high", high, f"low + a multiple of step = {step:g}, such as {near}")
 
     @property
     def labels(self) -> list[Any]:
@@ -67,6 +96,14 @@ class Parameter:
     def value(self, proposed: Any) -> Any:
         """The field's value for what Optuna proposed."""
         return self.choices[self.labels.index(proposed)] if self.choices else proposed
+
+    def steps(self) -> list[float]:
+        """All values of a range with a step."""
+        assert self.low is not None
+        assert self.high is not None
+        assert self.step is not None
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+        return [float(low + n * step) for n in range(int((high - low) / step) + 1)]
 
     def distribution(self, hint: Any) -> BaseDistribution:
         """The Optuna distribution for a field of type `hint`. Raises `ConfigError` if it has no such range."""
@@ -78,13 +115,13 @@ class Parameter:
         optional = get_origin(hint) in (Union, types.UnionType)
         kinds = [kind for kind in get_args(hint) if kind is not type(None)] if optional else [hint]
         if kinds == [float]:
-            return FloatDistribution(low, high, log=self.log)
+            return FloatDistribution(low, high, log=self.log, step=self.step)
         require(kinds == [int], "low", self.low, "choices: this field is no number")
-        for name in ("low", "high"):
-            value = getattr(self, name)
+        for name in ("low", "high", "step"):
+            value = 1 if getattr(self, name) is None else getattr(self, name)
             require(value == int(value), name, value, "a whole number, as the field is")
             require(abs(value) <= LARGEST_INT, name, value, f"a whole number of at most 2^53 = {LARGEST_INT}")
-        return IntDistribution(int(low), int(high), log=self.log)
+        return IntDistribution(int(low), int(high), log=self.log, step=int(self.step or 1))
 
 
 def is_plain(value: Any) -> bool:

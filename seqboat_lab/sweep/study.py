@@ -4,6 +4,7 @@ import fcntl
 import os
 import platform
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Container
 from contextlib import suppress
@@ -11,20 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import is_broken
 from seqboat_lab.sweep.journal import LOST_WORKER
+from seqboat_lab.sweep.plan import REQUEUED as REQUEUED
+from seqboat_lab.sweep.plan import SURPLUS as SURPLUS
+from seqboat_lab.sweep.plan import configuration, replaced
 from seqboat_lab.sweep.sampler import TrialSampler
 from seqboat_lab.sweep.seen import CONTINUES as CONTINUES
 from seqboat_lab.sweep.storage import errors_in_one_line, open_storage
 from seqboat_lab.sweep.trial import key_of, set_aside
 
-WORKER, ERROR, REQUEUED, SURPLUS = "worker", "error", "requeued", "surplus"  # attributes of trials
-RUN, MEASURED, TABLE, KEY, JOB = "run", "measured", "row", "key", "job"
+WORKER, ERROR = "worker", "error"  # attributes of trials
+RUN, MEASURED, BROKEN, TABLE, KEY, JOB = "run", "measured", "broken", "row", "key", "job"
 BY_SEED = "by_seed"
 """Attribute: the objectives of each seed, in the order they ran."""
 IDENTITY, TOKEN, REFERENCE = "sweep", "token", "reference"
@@ -59,6 +65,9 @@ def open_study(sweep: SweepConfig) -> optuna.Study:
     except KeyError:  # no such study; another worker may be creating it at this moment
         study = optuna.create_study(storage=storage, study_name=sweep.name, directions=directions, load_if_exists=True)
     known = study.user_attrs.get(IDENTITY)
+    if study.metric_names is None:  # for optuna-dashboard, and whoever else looks at the study
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(sweep.metrics)
     if known is None:
         study.set_user_attr(IDENTITY, sweep.identity())
     elif known != sweep.identity():
@@ -88,7 +97,7 @@ def set_attribute(study: optuna.Study, trial: FrozenTrial, name: str, value: Any
 
 def counts(trial: FrozenTrial) -> bool:
     """Does this trial use up budget? Not if it was lost and queued again, started by mistake, or goes on with one."""
-    return trial.state != TrialState.WAITING and not {REQUEUED, SURPLUS, CONTINUES} & trial.user_attrs.keys()
+    return not (trial.state == TrialState.WAITING or replaced(trial) or CONTINUES in trial.user_attrs)
 
 
 def candidates(study: optuna.Study) -> dict[int, FrozenTrial]:
@@ -114,8 +123,10 @@ def claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optu
 def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> optuna.Trial | None:
     if sum(map(counts, study.get_trials(deepcopy=False))) >= sweep.trials:
         return None
-    study.sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too
-    trial = study.ask(sweep.distributions())
+    sampler = TrialSampler(sweep, {WORKER: worker.name})  # a worker that dies while it asks is found out, too
+    study.sampler = sampler
+    trial = study.ask()
+    sampler.space.suggest(trial)
     before = sum(counts(t) for t in study.get_trials(deepcopy=False) if t.number < trial.number)
     if before >= sweep.trials:
         trial.set_user_attr(SURPLUS, True)
@@ -124,16 +135,24 @@ def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> opt
     return trial
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial, why: str) -> bool:
-    """Ends a running trial that was lost and queues its parameters again; False if someone else did."""
+def requeue(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: str) -> bool:
+    """Ends a running trial that was lost and queues its parameters again; False if someone else did.
+
+    One that was lost before it had them all is only ended: what it would have had is proposed anew. Nobody may ask for
+    a trial in between, to whom its place in a grid would seem free.
+    """
     set_attribute(study, trial, REQUEUED, why)
-    try:
-        study.tell(trial.number, state=TrialState.FAIL)
-    except ValueError:  # finished or requeued meanwhile
-        return False
-    if CONTINUES not in trial.user_attrs:  # what it went on with is stopped still, and may go on again
-        job = {JOB: trial.user_attrs[JOB]} if JOB in trial.user_attrs else None
-        study.enqueue_trial(trial.params, user_attrs=job)
+    with locked(sweep.directory / "claim"):
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except ValueError:  # finished or requeued meanwhile
+            return False
+        if JOB in trial.user_attrs:
+            study.enqueue_trial(trial.params, user_attrs={JOB: trial.user_attrs[JOB]})
+        elif CONTINUES in trial.user_attrs:
+            pass  # what it went on with is stopped still, and may go on again
+        elif sweep.search_space().is_complete(configuration(trial)):
+            study.enqueue_trial(configuration(trial))
     return True
 
 
@@ -151,7 +170,7 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig, abandoned: Container[i
         dead = name == LOST_WORKER or (name is not None and WorkerLock.is_dead(sweep.directory, name))
         if dead or (name is None and trial.number in abandoned):
             with suppress(RuntimeError):
-                lost += requeue(study, trial, f"worker {name} died")
+                lost += requeue(study, sweep, trial, f"worker {name} died")
     return lost
 
 
@@ -174,8 +193,10 @@ def set_strangers_aside(study: optuna.Study, sweep: SweepConfig) -> list[tuple[P
 
 
 def measured_at(study: optuna.Study, step: int) -> dict[int, list[float]]:
-    """Candidate -> its objective values at `step`, of those that were measured there."""
-    found = {n: t.user_attrs.get(MEASURED, {}) for n, t in candidates(study).items()}
+    """Candidate -> its objective values at `step`, of those that were measured there and broke no constraint: whatever
+    the others reach, they must stop none that keeps them."""
+    kept = {n: t for n, t in candidates(study).items() if step not in t.user_attrs.get(BROKEN, ())}
+    found = {n: t.user_attrs.get(MEASURED, {}) for n, t in kept.items()}
     return {n: measured[str(step)] for n, measured in found.items() if str(step) in measured}
 
 
@@ -234,6 +255,7 @@ def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]
                 "state": state,
                 **dict(zip(sweep.metrics, values, strict=True)),
                 **trial.params,
+                **({"feasible": not is_broken(trial.constraints)} if trial.constraints else {}),
                 "step": max(map(int, measured), default=0),
                 "started": first.datetime_start.isoformat() if first.datetime_start else "",
                 "seconds": round(sum(durations), 1) if durations else None,

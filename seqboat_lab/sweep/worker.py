@@ -74,7 +74,7 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None, search: bool) ->
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if claimed is not None:
             with suppress(RuntimeError):  # it had just ended
-                requeue(claimed.study, claimed.study.trials[claimed.number], "interrupted")
+                requeue(claimed.study, sweep, claimed.study.trials[claimed.number], "interrupted")
 
 
 def _next(stages: Stages, lock: WorkerLock, threads: int | None, search: bool) -> Claimed | None:

@@ -19,7 +19,6 @@ from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.activations import ActivationPictures
-from seqboat_lab.training.callbacks.charts import custom_scalars
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.callbacks.progress import ProgressReport
 from seqboat_lab.training.checkpoints import (
@@ -32,13 +31,14 @@ from seqboat_lab.training.checkpoints import (
 )
 from seqboat_lab.training.files import run_files, told_once
 from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
-from seqboat_lab.training.loggers import Curves, MetricsCsv
+from seqboat_lab.training.loggers import begin, make_loggers
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.classification import ClassificationModule
 from seqboat_lab.training.modules.language_modelling import LanguageModelModule
 from seqboat_lab.training.modules.tokens import TokenModule
 from seqboat_lab.training.results import ResultFiles, cost_metric_names, read_summary, write_config
 from seqboat_lab.training.run_directory import RUN_DIR_VARIABLE, check_same_run, occupied, resumable
+from seqboat_lab.training.trackers import tracked_to_its_end
 
 MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type[TokenModule]] = {
     "classifier": ClassificationModule,
@@ -100,22 +100,22 @@ def fit(
     callbacks = [LastStepValidates(settings.max_steps), interruptible, results, best, last, pictures, *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
-    tensorboard, table = Curves(run_dir, checkpoint), MetricsCsv(run_dir, checkpoint)
+    loggers = make_loggers(config, run_dir, checkpoint)
     trainer = make_trainer(
         settings,
         only_validate=checkpoint is not None and checkpoint.validation_due and checkpoint.step >= settings.max_steps,
         gradient_clip_val=config.optim.clip_norm or None,
         callbacks=callbacks,
-        logger=[tensorboard, table],
+        logger=loggers,
         default_root_dir=run_dir,
     )
-    with occupied(run_dir, resuming=checkpoint is not None), run_files(run_dir), told_once():
+    place = occupied(run_dir, resuming=checkpoint is not None)
+    with place, run_files(run_dir), told_once(), tracked_to_its_end(loggers):
         if trainer.is_global_zero:
             write_config(config, run_dir)
             if checkpoint is not None:
                 results.go_on_from(checkpoint)
-            tensorboard.show_again(table.kept)
-            tensorboard.experiment.add_custom_scalars(custom_scalars(config, datamodule.token_classes))
+            begin(loggers, config, run_dir, datamodule.token_classes)
         with interruptible.listening(), _ends_as_asked(run_dir):
             path = None if checkpoint is None else checkpoint.path
             trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)

@@ -1,7 +1,11 @@
-"""Where a run's logged values go: metrics.csv and TensorBoard. Both take back what a resumed run will do again."""
+"""Where a run's logged values go: metrics.csv, TensorBoard, and the trackers of the extras.
+
+The first two take back what a resumed run will do again; trackers are sent it twice, with the same numbers.
+"""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,10 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqboat_lab.atomic import write_text
+from seqboat_lab.config import ExperimentConfig
+from seqboat_lab.training.callbacks.charts import custom_scalars
 from seqboat_lab.training.checkpoints import Checkpoint
+from seqboat_lab.training.trackers import TRACKERS, begin_tracking, make_tracker
 
 Row = dict[str, Any]
 """`step`, and the values logged there."""
@@ -92,3 +99,21 @@ class Curves(TensorBoardLogger):
         for row in rows:
             if self.again is not None and int(row["step"]) >= self.again:
                 self.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, self.again)
+
+
+def make_loggers(config: ExperimentConfig, run_dir: Path, resumed: Checkpoint | None = None) -> list[Logger]:
+    """Those of `trainer.loggers`; nothing is written yet. Raises `ConfigError` if a tracker is not installed."""
+    own = {"tensorboard": Curves, "csv": MetricsCsv}
+    return [
+        make_tracker(name, run_dir, resumed is not None) if name in TRACKERS else own[name](run_dir, resumed)
+        for name in config.trainer.loggers
+    ]
+
+
+def begin(loggers: Sequence[Logger], config: ExperimentConfig, run_dir: Path, token_classes: Sequence[str]) -> None:
+    """What each holds before the first step, written by the first process once the run's directory is its own."""
+    for curves in loggers:
+        if isinstance(curves, Curves):
+            curves.show_again([row for table in loggers if isinstance(table, MetricsCsv) for row in table.kept])
+            curves.experiment.add_custom_scalars(custom_scalars(config, token_classes))
+    begin_tracking(loggers, config, run_dir)

@@ -22,7 +22,7 @@ from seqboat_lab.training.launch import is_first_process, launched
 RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
 MAY_CHANGE = (
     *(f"trainer.{field}" for field in ("max_steps", "val_every", "val_batches", "log_every", "checkpoint_minutes")),
-    *(f"trainer.{field}" for field in ("accelerator", "devices", "compile", "threads", "progress")),
+    *(f"trainer.{field}" for field in ("accelerator", "devices", "compile", "threads", "progress", "loggers")),
     *(f"data.{field}" for field in ("root", "num_workers")),
 )
 """Fields of a run that may differ once it is resumed: the length and the place of training, not what is trained."""
@@ -95,7 +95,8 @@ def occupied(run_dir: Path, resuming: bool) -> Iterator[None]:
 
 
 def _results(run_dir: Path) -> Iterator[Path]:
-    for pattern in ("metrics.csv", "validations.jsonl", "summary.json", "events.out.tfevents.*", "checkpoints/*.ckpt"):
+    names = ("metrics.csv", "validations.jsonl", "summary.json", "tracked.json")
+    for pattern in (*names, "events.out.tfevents.*", "checkpoints/*.ckpt"):
         yield from run_dir.glob(pattern)
 
 

@@ -11,12 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from seqboat_lab.analysis import report as reports
-from seqboat_lab.analysis.figures import LABELS, pareto_figure
+from seqboat_lab.analysis.figures import pareto_figure
+from seqboat_lab.analysis.figures.text import LABELS
 from seqboat_lab.analysis.report import never_tried, write_report
+from seqboat_lab.analysis.report.page import SCRIPT
 from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.cli import main
+from tests.analysis.sweeps import draw_only
 
 TWO = {"val/accuracy": "maximize", "val/activation_rate": "minimize"}
 KEYS = ["model.x"]
@@ -64,8 +68,7 @@ SPACES = {
 @pytest.mark.parametrize("n_objectives", [1, 2, 3])
 @pytest.mark.parametrize("state", ["complete", "mixed"])
 def test_a_report_of_any_space(tmp_path, monkeypatch, name, n_objectives, state):
-    monkeypatch.setattr(reports, "_png", lambda figure: (figure.draw_without_rendering(), b"png")[1])  # 10 x as fast
-    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
+    draw_only(monkeypatch)
     objectives = dict(list({**TWO, "val/$loss": "minimize"}.items())[:n_objectives])
     values = SPACES[name]
     states = [{"mixed": ["complete", "stopped", "failed"][n % 3]}.get(state, state) for n in range(len(values))]
@@ -75,7 +78,7 @@ def test_a_report_of_any_space(tmp_path, monkeypatch, name, n_objectives, state)
     json.loads((tmp_path / "hypervolume.json").read_text(), parse_constant=pytest.fail)
     page = (tmp_path / "report.html").read_text()
     assert "Never tried: model.x = never." in page
-    assert "<script>" not in page.replace(f"<script>{reports.SORT}</script>", "")
+    assert "<script>" not in page.replace(f"<script>{SCRIPT}</script>", "")
     with (tmp_path / "trials.csv").open(newline="") as file:
         assert len(list(csv.DictReader(line.replace("\0", "") for line in file))) == len(values)
 
@@ -88,8 +91,7 @@ NUMBER = st.none() | st.floats() | st.floats(0, 1) | st.integers(-(10**30), 10**
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_rows_give_a_report(tmp_path, monkeypatch, data):
-    monkeypatch.setattr(reports, "_png", lambda figure: (figure.draw_without_rendering(), b"png")[1])  # 10 x as fast
-    monkeypatch.setattr(reports, "write_tensorboard", lambda *_: None)
+    draw_only(monkeypatch)
     metrics = data.draw(
         st.lists(TEXT.filter(lambda t: t not in ("number", "state")), min_size=1, max_size=3, unique=True)
     )
@@ -269,8 +271,36 @@ def test_each_tag_of_a_sweep_in_tensorboard_is_of_one_kind(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     tags = {kind: set(found) for kind, found in events.Tags().items() if isinstance(found, list) and found}
-    assert tags == {"images": {"figures/pareto", "figures/hypervolume"}, "scalars": {"hypervolume"}}
+    assert tags == {"images": {"Sweep/1 pareto", "Sweep/2 hypervolume"}, "scalars": {"hypervolume"}}
     assert [e.step for e in events.Scalars("hypervolume")] == [1, 2]
+
+
+def test_hparams_hold_costs_and_stopped_trials_and_of_each_run_once(tmp_path):
+    rows = [
+        {**row, "cost/parameters": 100} for row in rows_of(["a", "b", "c"], states=["complete", "stopped", "failed"])
+    ]
+    del rows[1]["cost/parameters"]
+    for row in rows:
+        (tmp_path / row["run"]).mkdir(parents=True)
+    (tmp_path / "trials" / "0001" / "validations.jsonl").write_text(
+        '{"step": 1, "cost/parameters": 7}\n{"step": 2, "cost/parameters": 9}\n'
+    )
+    for _ in range(2):
+        write_report(tmp_path, rows, TWO, KEYS)
+    found = {}
+    for run in sorted(tmp_path.glob("trials/*")):
+        for file in run.glob("*.hparams"):
+            events = EventAccumulator(str(file))
+            events.Reload()
+            kept = {tag: metadata.plugin_data.content for tag, metadata in events.summary_metadata.items()}
+            content = {tag: HParamsPluginData.FromString(value) for tag, value in kept.items()}
+            start = content["_hparams_/session_start_info"].session_start_info.hparams
+            metrics = {i.name.tag for i in content["_hparams_/experiment"].experiment.metric_infos}
+            found.setdefault(run.name, []).append((start["model.x"].string_value, start["state"].string_value, metrics))
+    assert found == {
+        "0000": [("a", "complete", {*TWO, "cost/parameters"})],
+        "0001": [("b", "stopped", {*TWO, "cost/parameters"})],
+    }
 
 
 def test_csv_columns_are_there_without_any_trial(tmp_path):

@@ -17,9 +17,12 @@ SOUND = {
     "space": {
         "model.memory_size": {"choices": [2, 4]},
         "optim": {"lr": {"low": 0.001, "high": 0.1, "log": True}},
-        "model.ffn_hidden": {"low": 4, "high": 8},
+        "model.ffn_hidden": {"low": 4, "high": 8, "step": 2},
+        "model.layers": {"choices": [1, 2], "when": {"model.memory_size": [2, 4], "model.ffn_hidden": 6}},
         "model.configurator": {"choices": [{"kind": "sigmoid"}, {"kind": "every_kth", "k": 2}]},
     },
+    "constraints": {"val/activation_rate": {"max": 0.5, "min": 0.1}},
+    "start": [{"model.memory_size": 2, "optim": {"lr": 0.01}}, {"model.configurator": {"kind": "sigmoid"}}],
     "overrides": {"trainer.max_steps": 300, "data": {"root": "somewhere"}},
     "trials": 5,
     "sampler": "tpe",
@@ -33,7 +36,7 @@ SOUND = {
     "references": {"never": {"model.configurator": {"kind": "never"}}},
     "max_runs": 20,
 }
-NAMES = ["low", "high", "log", "choices", "model", "model.layers", "optim.lr", "when", "", ".", "a.b", "kind", "model.ssm",
+NAMES = ["low", "high", "log", "choices", "model", "model.layers", "optim.lr", "when", "step", "from", "max", "", ".", "a.b", "kind", "model.ssm",
          "val/accuracy", "task", "data", "${oc.env:HOME}", "${space}", "[0]", "a[0]", "\0", "x" * 300]  # fmt: skip
 LEAF = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(10**400), 10**400), st.floats(), st.text(max_size=8),

@@ -154,3 +154,36 @@ def test_lost_trials_come_back_with_what_was_told_of_them(journal):
         study = optuna.load_study(storage=JournalStorage(Journal(journal)), study_name="s")
     assert [(t.number, t.state, t.value) for t in study.trials] == [(n, TrialState.COMPLETE, n) for n in range(3)]
     assert all("x" in t.params for t in study.trials)
+
+
+def make_two_studies(path: Path) -> None:
+    """As a sweep does: runs beside the search are queued, then claimed, in a study of their own."""
+    storage = JournalStorage(Journal(path))
+    optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    side = optuna.create_study(storage=storage, study_name="s-references", direction="maximize")
+    for n in range(2):
+        side.enqueue_trial({}, user_attrs={"job": n})
+        trial = side.ask()
+        trial.set_user_attr("run", "somewhere")
+        side.tell(trial, n)
+    study = optuna.load_study(storage=storage, study_name="s")
+    for n in range(3):
+        trial = study.ask()
+        trial.set_user_attr("key", "k")
+        trial.suggest_float("x", 0, 1)
+        study.tell(trial, n)
+    side.enqueue_trial({}, user_attrs={"job": 2})
+
+
+def test_each_single_damaged_line_leaves_the_numbers_of_the_search_with_runs_beside_it(tmp_path):
+    path = tmp_path / "study.journal"
+    make_two_studies(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for n, line in enumerate(lines[:-1]):
+        path.write_bytes(b"".join(lines[:n]) + b"\0" * (len(line) - 1) + b"\n" + b"".join(lines[n + 1 :]))
+        with pytest.warns(UserWarning, match=rf"the first is line {n + 1}\)"):
+            found = values(path)
+        assert len(found) == 3, (n, line)
+        assert sum(a == b for a, b in zip(found, [0, 1, 2], strict=True)) >= 2
+        optuna.create_study(storage=JournalStorage(Journal(path)), study_name="s-references", load_if_exists=True,
+                            direction="maximize")  # fmt: skip

@@ -25,9 +25,18 @@ from tests.sweep.test_config import sweep_file
         ("{model.prenorm: {low: 0, high: 1}}", r"space.model.prenorm.low: 0.0 .*choices: this field is no number"),
         ("{model.norm: {low: 0, high: 1}}", r"space.model.norm.low: 0.0 .*choices: this field is no number"),
         ("{model.layers: {choices: [1, 2], log: true}}", r"space.model.layers.log: True .*choices have no scale"),
+        ("{model.layers: {choices: [1, 2], step: 1}}", r"space.model.layers.step: 1.0 .*choices have no step"),
+        ("{model.layers: {low: 1, high: 4, step: 0.5}}", r"space.model.layers.step: 0.5 .*a whole number"),
+        ("{model.layers: {low: 1, high: 4, step: 0}}", r"space.model.layers.step: 0.0 .*above 0"),
+        ("{model.layers: {low: 1, high: 4, step: .inf}}", r"space.model.layers.step: inf .*a finite number"),
+        ("{optim.lr: {low: 1, high: 4, step: 1.0e-300}}", r"space.optim.lr.step: 1e-300 .*at most 1,000,000,000 steps"),
+        ("{optim.lr: {low: 1, high: 4, step: 1, log: true}}", r"space.optim.lr.step: 1.0 .*none on a logarithmic scale"),
+        ("{model.memory_size: {low: 2, high: 64, step: 8}}", r"space.model.memory_size.high: 64.0 .*such as 58 or 66"),
+        ("{optim.lr: {low: 0.1, high: 0.35, step: 0.1}}", r"space.optim.lr.high: 0.35 .*such as 0.3 or 0.4"),
+        ("{optim.lr: {low: 0.1, high: 0.15, step: 0.1}}", r"space.optim.lr.high: 0.15 .*such as 0.2$"),
         ("{model.layers: {choices: [1, 1]}}", r"space.model.layers.choices: .*each value once"),
         ("{optim.ssm_lr: {choices: [.nan]}}", r"space.optim.ssm_lr.choices: .*finite numbers, text"),
-        ("{optim.lr: {low: 1.0e-4, high: 1.0e-2, when: {model.layers: 2}}}", r"space.optim.lr.when: unknown field of Parameter 'when'"),
+        ("{optim.lr: {low: 1.0e-4, high: 1.0e-2, when: {model.layers: 2}}}", r"space.optim.lr.when: unknown searched field 'model.layers'; allowed: optim.lr"),
         ("{optim: {lr: {low: 1.0e-4, hihg: 1.0e-2}}}", r"space.optim.lr.hihg: unknown field .*did you mean 'high'"),
         ("{model.ssm: {choices: [{kernel: s4d}]}, model.ssm.state_size: {choices: [4, 8]}}", r"space.model.ssm.state_size: is part of model.ssm"),
     ],
@@ -49,6 +58,15 @@ def test_ranges_of_whole_numbers_are_exact_also_where_null_is_allowed(tmp_path):
     assert [type(v) for v in (ints.low, ints.high)] == [int, int]
     assert (ints.low, ints.high) == (4, 9)
     assert (floats.low, floats.high) == (0.5, 1.0)
+
+
+def test_steps_are_those_a_person_counts(tmp_path):
+    space = "{optim.lr: {low: 0.1, high: 0.7, step: 0.1}, model.memory_size: {low: 8, high: 32, step: 8}}"
+    sweep = load_sweep(sweep_file(tmp_path, space=space))
+    lr, size = sweep.distributions().values()
+    assert (lr.low, lr.high, lr.step, size.step) == (0.1, 0.7, 0.1, 8)
+    assert sweep.space["optim.lr"].steps() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert {cell["model.memory_size"] for cell in sweep.search_space().cells()} == {8, 16, 24, 32}
 
 
 TEXTS = ["007", "1e3", "2024_01", "null", "true", "notes #1.txt", "[x]", "a: b"]
@@ -180,7 +198,8 @@ def test_a_sweep_that_is_not_there_is_one_line(name, capsys):
     ["", "# nothing\n", "[1, 2]\n", "a: {" * 3000, "x: " + "[" * 5000, "\0", "seed: 18446744073709551616\n", "seed: -1\n",
      "experiment: lra/listops_short\n", f"name: {'x' * 300}\n", "name: '..'\n", "name: \"a\\0b\"\n", f"trials: 1{'0' * 5000}\n",
      "reference: {val/acc: 0}\n", "reference: {val/accuracy: .nan}\n", "trial_timeout: 0\n", "trial_timeout: .inf\n",
-     "space: 3\n", "space: [1]\n", "overrides: 3\n", "objectives: [a]\n", "space: {1: {choices: [1]}}\n", "storage: [1]\n"],
+     "space: 3\n", "space: [1]\n", "overrides: 3\n", "objectives: [a]\n", "space: {1: {choices: [1]}}\n", "storage: [1]\n",
+     '"a\\nb": 1\n', 'constraints: {"a\\nb": {max: 1}}\n', 'start: [{"a\\nb": 1}]\n'],
 )  # fmt: skip
 def test_odd_sweep_files_are_one_line(tmp_path, text, capsys):
     rest = "experiment: lra/listops_short\nobjectives: {val/accuracy: maximize}\nspace: {model.memory_size: {choices: [2, 4]}}\n"

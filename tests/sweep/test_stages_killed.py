@@ -132,6 +132,7 @@ def test_a_search_with_all_stages_trains_every_step_once(sweep):
     assert (sweep.directory / "study.journal").read_bytes() == before  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_and_confirms_only_what_is_new(sweep, tiny_sweep):
     work(sweep)
     confirm = Stages(studies.open_study(sweep), sweep).confirm

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from seqboat_lab.atomic import to_json, write_text
 from seqboat_lab.sweep.config import SweepConfig
+from seqboat_lab.sweep.constraints import is_broken
 from seqboat_lab.sweep.stages.config import confirm_seeds, search_seeds
 from seqboat_lab.sweep.stages.noise import mean, near_front, standard_errors
 from seqboat_lab.sweep.stages.side import Job, SideStudy
@@ -51,7 +52,8 @@ class Stages:
     def _confirmed(self) -> list[int]:
         """Numbers of the candidates to confirm."""
         assert self.sweep.confirm is not None
-        complete = {n: t for n, t in candidates(self.search).items() if t.state == TrialState.COMPLETE}
+        ended = {n: t for n, t in candidates(self.search).items() if t.state == TrialState.COMPLETE}
+        complete = {n: t for n, t in ended.items() if not is_broken(t.constraints)}
         if self.sweep.confirm.of == "all":
             return list(complete)
         seeds = {n: t.user_attrs.get(BY_SEED, [t.values]) for n, t in complete.items()}

@@ -169,6 +169,15 @@ def test_seeds_and_trials_beyond_the_budget_of_runs_are_refused(tiny_sweep):
     load_sweep(tiny_sweep(), ["seeds=3", "max_runs=12"])
 
 
+def test_a_grid_whose_size_is_counted_fits_a_budget_of_runs(tiny_sweep):
+    path = tiny_sweep()
+    grid = path.read_text().replace("trials: 4\n", "").replace("sampler: random", "sampler: grid")
+    path.write_text(grid.replace("{low: 0.1, high: 3, log: true}", "{choices: [0.1, 1]}"))
+    assert load_sweep(path, ["seeds=3", "max_runs=18"]).trials == 6
+    with pytest.raises(ConfigError, match="max_runs: 6 trials and 0 references with 3 seeds each are 18 runs"):
+        load_sweep(path, ["seeds=3", "max_runs=17"])
+
+
 @pytest.mark.parametrize("override", ["seeds=2", "confirm={}"])
 def test_a_searched_seed_cannot_be_chosen_by_two(tiny_sweep, override):
     with pytest.raises(ConfigError, match=r"space.seed: .*no searched seed beside `seeds` or `confirm`"):
