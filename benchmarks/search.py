@@ -25,9 +25,9 @@ from benchmarks import search_replay
 from benchmarks.recall import finished
 from benchmarks.search_replay import Moment, Replay, Table
 from benchmarks.search_table import SWEEP, TABLE, read_table
-from seqboat_lab.sweep.config import SweepConfig, load_sweep
-from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
-from seqboat_lab.sweep.stopping_config import AnyStoppingConfig, DominatedConfig, SuccessiveHalvingConfig
+from seqboat_lab.sweep.definition.config import SweepConfig, load_sweep
+from seqboat_lab.sweep.definition.samplers import SAMPLER_CONFIGS
+from seqboat_lab.sweep.stopping.config import AnyStoppingConfig, DominatedConfig, SuccessiveHalvingConfig
 
 OPTUNA = "Optuna's default"
 RESULTS = Path("runs/search/results.jsonl")
@@ -103,8 +103,8 @@ def budget(sweep: SweepConfig) -> int:
 
 def fingerprint() -> str:
     """Of what decides a search's outcome: the table, the code of sweeps, and the replay's."""
-    parts = ("sampler", "stopping", "seen", "space", "plan")
-    code = sorted(p for p in Path(*seqboat_lab.sweep.__path__).glob("*.py") if any(part in p.stem for part in parts))
+    rooms = ("definition", "sampling", "stopping")
+    code = sorted(path for room in rooms for path in Path(*seqboat_lab.sweep.__path__, room).glob("*.py"))
     inputs = [TABLE, SWEEP, Path(search_replay.__file__), *code]
     return hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()[:12]
 

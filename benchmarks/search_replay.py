@@ -11,10 +11,10 @@ from optuna.trial import TrialState, create_trial
 
 from benchmarks.search_table import LEVELS, Point
 from seqboat_lab.analysis.pareto import hypervolume, non_dominated
-from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.sampler import TrialSampler
-from seqboat_lab.sweep.seen import CONTINUES
-from seqboat_lab.sweep.stopping import make_rule
+from seqboat_lab.sweep.definition.config import SweepConfig
+from seqboat_lab.sweep.sampling.sampler import TrialSampler
+from seqboat_lab.sweep.sampling.seen import CONTINUES
+from seqboat_lab.sweep.stopping.rules import make_rule
 
 Table = dict[tuple, list[list[Point]]]
 

@@ -13,8 +13,8 @@ import numpy as np
 from syne_tune.optimizer.schedulers.asha import Bracket
 from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import NonDominatedPriority
 
-from seqboat_lab.sweep.stopping import SuccessiveHalving, Values
-from seqboat_lab.sweep.stopping_config import SuccessiveHalvingConfig
+from seqboat_lab.sweep.stopping.config import SuccessiveHalvingConfig
+from seqboat_lab.sweep.stopping.rules import SuccessiveHalving, Values
 
 
 class Mended(NonDominatedPriority):

@@ -25,7 +25,7 @@ from benchmarks.recall import finished, measure, updates
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.generators.recall import vocabulary
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.sweep.config import SweepConfig, load_sweep
+from seqboat_lab.sweep.definition.config import SweepConfig, load_sweep
 
 SWEEP = Path(__file__).with_name("search.yaml")
 TABLE = Path(__file__).with_name("search_table.csv.xz")

@@ -12,12 +12,12 @@ from seqboat_lab.config.explain import table
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
-from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.constraints import Constraint
-from seqboat_lab.sweep.sampler_config import SAMPLER_CONFIGS
-from seqboat_lab.sweep.space import Parameter
-from seqboat_lab.sweep.stages.config import ConfirmConfig
-from seqboat_lab.sweep.stopping_config import STOPPING_CONFIGS
+from seqboat_lab.sweep.definition.config import SweepConfig
+from seqboat_lab.sweep.definition.confirm import ConfirmConfig
+from seqboat_lab.sweep.definition.constraints import Constraint
+from seqboat_lab.sweep.definition.samplers import SAMPLER_CONFIGS
+from seqboat_lab.sweep.definition.space import Parameter
+from seqboat_lab.sweep.stopping.config import STOPPING_CONFIGS
 
 INTRODUCTION = """# Every field
 

@@ -184,25 +184,25 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.config import load_sweep
-    from seqboat_lab.sweep.run import run_sweep
+    from seqboat_lab.sweep.definition.config import load_sweep
+    from seqboat_lab.sweep.running.run import run_sweep
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     run_sweep(load_sweep(options.sweep, options.overrides), options.workers)
 
 
 def _sweep_worker(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.config import parse_sweep
-    from seqboat_lab.sweep.storage import storage_url
-    from seqboat_lab.sweep.worker import work
+    from seqboat_lab.sweep.definition.config import parse_sweep
+    from seqboat_lab.sweep.running.worker import work
+    from seqboat_lab.sweep.study.storage import storage_url
 
     sweep = parse_sweep(options.sweep)
     work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads, not options.no_search)
 
 
 def _confirm(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.run import confirm
-    from seqboat_lab.sweep.stages.config import MOST_CONFIRMED
+    from seqboat_lab.sweep.definition.confirm import MOST_CONFIRMED
+    from seqboat_lab.sweep.running.run import confirm
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     if options.seeds is not None:

@@ -188,9 +188,9 @@ def test_text_in_brackets_and_dollars_is_shown_as_it_is(tmp_path, capsys):
     from rich.console import Console
 
     from seqboat_lab.analysis.metrics_table import print_metrics
-    from seqboat_lab.sweep.config import SweepConfig
-    from seqboat_lab.sweep.live import trial_table
-    from seqboat_lab.sweep.space import Parameter
+    from seqboat_lab.sweep.definition.config import SweepConfig
+    from seqboat_lab.sweep.definition.space import Parameter
+    from seqboat_lab.sweep.running.live import trial_table
 
     sweep = SweepConfig(name="a", experiment="b", objectives=TWO, space={"model.x": Parameter(choices=names)})
     console = Console(width=200)

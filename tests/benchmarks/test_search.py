@@ -10,9 +10,9 @@ import pytest
 from benchmarks import search, search_report
 from benchmarks.search_replay import Moment, Replay, best_possible, configuration, ends_of
 from benchmarks.search_table import SWEEP, TABLE, Point, factors, grid, read_table
-from seqboat_lab.sweep.config import load_sweep
-from seqboat_lab.sweep.sampler_config import RandomSearchConfig
-from seqboat_lab.sweep.stopping_config import DominatedConfig, SuccessiveHalvingConfig
+from seqboat_lab.sweep.definition.config import load_sweep
+from seqboat_lab.sweep.definition.samplers import RandomSearchConfig
+from seqboat_lab.sweep.stopping.config import DominatedConfig, SuccessiveHalvingConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.sweep import attempt, worker
-from seqboat_lab.sweep.journal import Journal
-from seqboat_lab.sweep.trial import EvaluationProcess, TrialProcess
+from seqboat_lab.sweep.running import attempt, worker
+from seqboat_lab.sweep.running.trial import EvaluationProcess, TrialProcess
+from seqboat_lab.sweep.study.journal import Journal
 
 
 def accuracy(config: ExperimentConfig, step: int, split: str = "val") -> float:

@@ -7,11 +7,12 @@ import pytest
 
 from seqboat_lab.cli import main
 from seqboat_lab.inference.evaluation import evaluate
-from seqboat_lab.sweep import run as runs
-from seqboat_lab.sweep import worker
-from seqboat_lab.sweep.config import parse_sweep
+from seqboat_lab.sweep.definition.config import parse_sweep
+from seqboat_lab.sweep.running import run as runs
+from seqboat_lab.sweep.running import worker
+from seqboat_lab.sweep.study.study import open_study
 from tests.sweep.fake import replace_runs
-from tests.sweep.test_run import start
+from tests.sweep.running.test_run import start
 
 SWEEP = Path("runs/sweeps/tiny")
 STAGES = "references: {never: {model.configurator: never}}\nconfirm: {seeds: 1}\n"
@@ -21,6 +22,7 @@ def read(name: str):
     return json.loads((SWEEP / name).read_text())
 
 
+@pytest.mark.slow
 def test_references_come_first_and_the_front_is_confirmed_on_the_test_split(tiny_sweep):
     tiny_sweep(extra=STAGES)
     process = start("trials=1")
@@ -64,13 +66,14 @@ def in_process(monkeypatch):
         return Done()
 
     monkeypatch.setattr(runs, "_start_worker", work)
+    monkeypatch.setattr(runs, "write_report", lambda *_: None)  # it takes longest, and is tested elsewhere
 
 
 def test_a_finished_sweep_is_confirmed_later_with_as_many_seeds_as_one_likes(tiny_sweep, in_process, capsys):
     path = str(tiny_sweep())
     assert main(["sweep", path]) == 0
     assert not (SWEEP / "confirm.json").exists()
-    trials = (SWEEP / "trials.csv").read_text()
+    trials = open_study(parse_sweep(path)).trials
     assert main(["confirm", str(SWEEP), "--seeds", "2"]) == 0
     first = read("confirm.json")["runs"]
     assert {r["seed"] for r in first} == {1002, 1003}
@@ -79,9 +82,9 @@ def test_a_finished_sweep_is_confirmed_later_with_as_many_seeds_as_one_likes(tin
     assert main(["confirm", str(SWEEP), "--seeds", "3", "--workers", "2"]) == 0
     assert {r["seed"] for r in read("confirm.json")["runs"]} == {1002, 1003, 1004}
     assert all(Path(run, "trained.txt").stat().st_mtime_ns == time for run, time in times.items())
-    assert (SWEEP / "trials.csv").read_text() == trials  # no trial was started
+    assert open_study(parse_sweep(path)).trials == trials  # none was started
     assert main(["sweep", path]) == 0  # the search knows nothing of it
-    assert (SWEEP / "trials.csv").read_text() == trials
+    assert open_study(parse_sweep(path)).trials == trials
 
 
 def test_what_cannot_be_confirmed_is_one_line(tiny_sweep, in_process, capsys, monkeypatch, tmp_path):

@@ -6,8 +6,8 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 
-from seqboat_lab.sweep import study as studies
-from seqboat_lab.sweep.config import load_sweep
+from seqboat_lab.sweep.definition.config import load_sweep
+from seqboat_lab.sweep.study import study as studies
 
 dashboard = pytest.importorskip("optuna_dashboard")
 

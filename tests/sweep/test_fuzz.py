@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqboat_lab.config import ConfigError
-from seqboat_lab.sweep.config import SweepConfig, load_sweep
+from seqboat_lab.sweep.definition.config import SweepConfig, load_sweep
 
 SOUND = {
     "experiment": "lra/listops_short",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweep.test_run import CLI, children, descendants
+from tests.sweep.running.test_run import CLI, children, descendants
 
 SWEEP = Path("runs/sweeps/tiny")
 KILLS, TRIALS, SECONDS = 20, 12, 14

@@ -3,7 +3,7 @@
 import pytest
 
 from seqboat_lab.config import ConfigError
-from seqboat_lab.sweep.config import load_sweep
+from seqboat_lab.sweep.definition.config import load_sweep
 
 SWEEP = """
 experiment: lra/listops_short

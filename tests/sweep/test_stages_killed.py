@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from seqboat_lab.sweep import study as studies
-from seqboat_lab.sweep import worker
-from seqboat_lab.sweep.config import SweepConfig, load_sweep
-from seqboat_lab.sweep.promotion import promotable
+from seqboat_lab.sweep.definition.config import SweepConfig, load_sweep
+from seqboat_lab.sweep.running import worker
+from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.stages.noise import mean, near_front
 from seqboat_lab.sweep.stages.plan import Stages
-from seqboat_lab.sweep.stopping import best
+from seqboat_lab.sweep.stopping.rules import best
+from seqboat_lab.sweep.study import study as studies
 from tests.sweep.fake import accuracy, die_after, rate, replace_runs
 
 EXTRA = """\

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqboat_lab.sweep.stopping import Values, dominates
+from seqboat_lab.sweep.stopping.rules import Values, dominates
 
 LEAST_FREEDOM = 4
 """Degrees of freedom from which on the deviation between seeds is taken for known."""

@@ -7,12 +7,12 @@ import optuna
 from optuna.trial import TrialState
 
 from seqboat_lab.atomic import to_json, write_text
-from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.constraints import is_broken
-from seqboat_lab.sweep.stages.config import confirm_seeds, search_seeds
+from seqboat_lab.sweep.definition.config import SweepConfig
+from seqboat_lab.sweep.definition.confirm import confirm_seeds, search_seeds
+from seqboat_lab.sweep.definition.constraints import is_broken
 from seqboat_lab.sweep.stages.noise import mean, near_front, standard_errors
 from seqboat_lab.sweep.stages.side import Job, SideStudy
-from seqboat_lab.sweep.study import BY_SEED, candidates
+from seqboat_lab.sweep.study.study import BY_SEED, candidates
 
 REFERENCES, CONFIRM = "references", "confirm"
 

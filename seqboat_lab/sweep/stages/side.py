@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.files.files import locked
-from seqboat_lab.sweep.config import SweepConfig
-from seqboat_lab.sweep.study import ERROR, JOB, REQUEUED, RUN, SURPLUS, TOKEN, WORKER, set_attribute
+from seqboat_lab.sweep.definition.config import SweepConfig
+from seqboat_lab.sweep.study.study import ERROR, JOB, REQUEUED, RUN, SURPLUS, TOKEN, WORKER, set_attribute
 
 
 class Job(NamedTuple):

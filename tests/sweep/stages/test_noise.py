@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from seqboat_lab.sweep.stages.config import confirm_seeds, search_seeds
+from seqboat_lab.sweep.definition.confirm import confirm_seeds, search_seeds
 from seqboat_lab.sweep.stages.noise import average, deviations, is_hopeless, mean, near_front, standard_errors
 
 UP_DOWN = (True, False)

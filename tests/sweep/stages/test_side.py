@@ -7,12 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from seqboat_lab.config import ConfigError
-from seqboat_lab.sweep import attempt
-from seqboat_lab.sweep import study as studies
-from seqboat_lab.sweep.attempt import run_job
-from seqboat_lab.sweep.config import load_sweep
+from seqboat_lab.sweep.definition.config import load_sweep
+from seqboat_lab.sweep.running import attempt
+from seqboat_lab.sweep.running.attempt import run_job
 from seqboat_lab.sweep.stages.plan import Stages
 from seqboat_lab.sweep.stages.side import Job, SideStudy
+from seqboat_lab.sweep.study import study as studies
 from tests.sweep.fake import replace_runs
 
 REFERENCES = "references: {never: {model.configurator: {kind: never}}, dear: {model.memory_size: 16}}\n"

@@ -1,0 +1,1 @@
+"""What a sweep file says, checked before the first trial."""

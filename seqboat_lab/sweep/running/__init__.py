@@ -1,0 +1,1 @@
+"""Running a sweep: its parent, its workers, each run's process."""

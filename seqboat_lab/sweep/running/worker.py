@@ -1,0 +1,112 @@
+"""A worker: takes trials from the study until the budget is used up, and runs what comes before and after them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+
+import optuna
+
+from seqboat_lab.sweep.definition.config import SweepConfig
+from seqboat_lab.sweep.running.attempt import POLL_SECONDS, run_job, run_trial
+from seqboat_lab.sweep.running.promotion import claim_promoted
+from seqboat_lab.sweep.stages.plan import Stages
+from seqboat_lab.sweep.stages.side import Job, SideStudy
+from seqboat_lab.sweep.study.storage import errors_in_one_line
+from seqboat_lab.sweep.study.study import WorkerLock, at_work, claim, nameless, open_study, requeue, requeue_lost
+
+NAMELESS_SECONDS = 20  # after which a trial without a worker's name is lost; a living one takes milliseconds
+
+
+class Interruption(Exception):  # noqa: N818 - nothing went wrong
+    """The worker was asked to end, or the sweep that started it has ended."""
+
+
+class Claimed(NamedTuple):
+    """What a worker has taken: the trial of a study, and how it is run."""
+
+    study: optuna.Study
+    number: int
+    run: Callable[[], None]
+
+
+def work(sweep: SweepConfig, parent: int, threads: int | None, search: bool = True) -> None:
+    """Runs trials until the study's budget is used up, the references before them and the confirmation after.
+
+    Args:
+        parent: process id of the sweep that started this worker.
+        threads: CPU threads of each trial; None leaves it to the experiment.
+        search: whether to run any trials, or only what comes before and after.
+    """
+
+    def interrupt(*_):
+        raise Interruption
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    with errors_in_one_line(sweep.directory, sweep.storage):
+        _work(sweep, parent, threads, search)
+
+
+def _work(sweep: SweepConfig, parent: int, threads: int | None, search: bool) -> None:
+    claimed = None
+    try:
+        threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
+        study = open_study(sweep)
+        stages, lock = Stages(study, sweep), WorkerLock(sweep.directory)
+        studies = [study, *(side.study for side in stages.sides)]
+        while True:
+            for each in studies:
+                requeue_lost(each, sweep)
+            if (claimed := _next(stages, lock, threads, search)) is not None:
+                claimed.run()
+                claimed = None
+            elif not sum(_requeue_abandoned(each, sweep) for each in studies):
+                if not any(at_work(each, sweep) for each in studies):
+                    break
+                time.sleep(POLL_SECONDS)  # what others find may be a reason to go on with a trial, or they may die
+    except Interruption:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if claimed is not None:
+            with suppress(RuntimeError):  # it had just ended
+                requeue(claimed.study, sweep, claimed.study.trials[claimed.number], "interrupted")
+
+
+def _next(stages: Stages, lock: WorkerLock, threads: int | None, search: bool) -> Claimed | None:
+    """What is next in line: references, stopped trials that go on, new trials, the confirmation."""
+    study, sweep = stages.search, stages.sweep
+    if stages.references and (found := _job(stages.references, stages.reference_jobs(), lock, threads)):
+        return found
+    if search and (trial := claim_promoted(study, sweep, lock) or claim(study, sweep, lock)):
+        return Claimed(study, trial.number, partial(run_trial, study, sweep, trial, threads))
+    if stages.confirm and not at_work(study, sweep):
+        return _job(stages.confirm, stages.confirm_jobs(), lock, threads)
+    return None
+
+
+def _job(side: SideStudy, jobs: list[Job], lock: WorkerLock, threads: int | None) -> Claimed | None:
+    trial = side.claim(lock.name, jobs)
+    return None if trial is None else Claimed(side.study, trial.number, partial(run_job, side, trial, threads))
+
+
+def _requeue_abandoned(study: optuna.Study, sweep: SweepConfig) -> int:
+    """Queues trials again whose worker died before it could say that they are its own; how many."""
+    seen = waiting = nameless(study)
+    for _ in range(int(NAMELESS_SECONDS / POLL_SECONDS)):
+        if not waiting:
+            return 0
+        time.sleep(POLL_SECONDS)
+        waiting = seen & nameless(study)
+    return requeue_lost(study, sweep, waiting)
+
+
+def _end_with_sweep(parent: int) -> None:
+    """Nothing else tells a worker that the sweep was killed: it would go on unseen."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

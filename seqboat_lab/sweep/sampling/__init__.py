@@ -1,0 +1,1 @@
+"""What proposes a trial's values."""
