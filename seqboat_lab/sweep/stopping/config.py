@@ -40,8 +40,8 @@ class SuccessiveHalvingConfig:
     """One of so many trials goes on past a rung, and rungs lie so much further apart: more saves more updates, and
     trusts early measurements more."""
     first: float = 0.2
-    """Share of training at the first rung, up to 0.5; the others follow at eta, eta^2, ... times this, up to 0.5. Earlier
-    saves more updates, and stops by luck where little is learnt yet (docs/results_search.md)."""
+    """Share of training at the first rung, up to 0.5; the others follow at eta, eta^2, ... times this, up to 0.5.
+    Earlier saves more updates, and stops by luck where little is learnt yet (docs/results_search.md)."""
 
     def __post_init__(self):
         at_least(self, "eta", 2, 1000)

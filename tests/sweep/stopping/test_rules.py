@@ -189,7 +189,7 @@ def test_a_sweep_file_without_a_rule_means_the_one_there_was():
     assert build(SweepConfig, BASE | {"stopping": None}).stopping is None
     assert build(SweepConfig, BASE).stopping is None
     named = build(SweepConfig, BASE | {"stopping": "successive_halving"})
-    assert named.stopping == SuccessiveHalvingConfig(eta=3, first=0.1)
+    assert named.stopping == SuccessiveHalvingConfig(eta=3, first=0.2)
 
 
 @pytest.mark.parametrize(
