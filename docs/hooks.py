@@ -9,6 +9,7 @@ from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS
 from seqboat_lab.config.data import DATA_CONFIGS
 from seqboat_lab.config.experiment import ExperimentConfig, OptimConfig, TrainerConfig
 from seqboat_lab.config.explain import table
+from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.sweep.definition.config import SweepConfig
@@ -38,6 +39,8 @@ def reference() -> str:
     ):
         for name, cls in classes.items():
             lines += table(f"{kind}: {name}", f"{kind}.", cls)
+    for name, cls in MIXER_CONFIGS.items():
+        lines += table(f"model.mixers: {name}", f"model.mixers.{name}.", cls)
     lines += table("Sweeps", "", SweepConfig)
     lines += table("Values of a searched field", "space.FIELD.", Parameter)
     lines += table("Constraints", "constraints.METRIC.", Constraint)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seqboat_lab.config import ConfigError, ExperimentConfig
-from seqboat_lab.nn.cost import PARTS, cost_per_token, fixed_rate, parameters_by_part
+from seqboat_lab.nn.cost import PARTS, cost_per_token, fixed_rate_of, parameters_by_part
 from seqboat_lab.training.experiment import make_datamodule, make_module
 
 
@@ -12,22 +12,24 @@ def describe(config: ExperimentConfig, rate: float | None = None) -> None:
     """Prints parameters and forward FLOPs per token of every part of the model.
 
     Args:
-        rate: the activation rate to count for; by default that of a configurator which has only one, else one half.
+        rate: the activation rate to count for in layers whose configurator has not only one; one half by default.
 
-    Raises `ConfigError` for a rate that the configurator cannot have.
+    Raises `ConfigError` for a rate that no layer can have.
     """
-    fixed = fixed_rate(config.model.configurator)
-    if None not in (rate, fixed) and rate != fixed:
-        kind = config.model.configurator.kind
-        raise ConfigError("--rate", f"{rate} is not possible here; model.configurator {kind} always has {fixed:g}")
-    rate = next(r for r in (rate, fixed, 0.5) if r is not None)
+    layers = [config.model.layer(i) for i in config.model.deciding]
+    fixed = [fixed_rate_of(layer) for layer in layers]
+    if rate is not None and layers and None not in fixed and rate not in fixed:
+        kind = layers[0].configurator.kind
+        raise ConfigError("--rate", f"{rate} is not possible here; model.configurator {kind} always has {fixed[0]:g}")
+    asked = 0.5 if rate is None else rate
+    rates = [asked if only is None else only for only in fixed]
     datamodule = make_datamodule(config)
     model = make_module(config, datamodule).model
     length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
-    rates = [rate] * config.model.activating_layers
-    flops = cost_per_token(config.model, length, rates, vocabulary) if rates else {}  # counted of SeqBoat only
+    stack = config.model.is_stack
+    flops = cost_per_token(config.model, length, rates, vocabulary) if stack else {}  # counted of layers only
     parameters = parameters_by_part(model)
-    model_name = f"{config.model.layers} layers" if rates else config.model.kind
+    model_name = f"{config.model.layers} layers" if stack else config.model.kind
     table = Table("part", title=f"{config.task}: {model_name} of width {config.model.d_model}")
     for head in ("parameters", "FLOPs per token", "share of FLOPs"):
         table.add_column(head, justify="right")
@@ -37,7 +39,7 @@ def describe(config: ExperimentConfig, rate: float | None = None) -> None:
         table.add_row(part, f"{parameters[part]:,}", *counted, style="bold" if part == "total" else None)
     console = Console()
     console.print(table)
-    activation = f"activation rate {rate:.0%}" if rates else "no activation"
+    activation = f"activation rate {sum(rates) / len(rates):.0%}" if rates else "no activation"
     console.print(
         f"forward pass, {length:,} tokens, {activation}; other = norms, and a classifier's embedding and head"
     )

@@ -5,6 +5,7 @@ from seqboat_lab.config.configurator import ConfiguratorConfig
 from seqboat_lab.config.data import DataConfig, ListOpsConfig
 from seqboat_lab.config.experiment import ExperimentConfig, OptimConfig, TrainerConfig
 from seqboat_lab.config.files import load_experiment
+from seqboat_lab.config.mixers import MixerConfig
 from seqboat_lab.config.model import EncoderConfig, ModelConfig
 from seqboat_lab.config.ssm import EMAConfig, KernelConfig
 
@@ -17,6 +18,7 @@ __all__ = [
     "ExperimentConfig",
     "KernelConfig",
     "ListOpsConfig",
+    "MixerConfig",
     "ModelConfig",
     "OptimConfig",
     "TrainerConfig",

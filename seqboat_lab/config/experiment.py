@@ -5,6 +5,7 @@ from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
 from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig, RecallConfig
+from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 
 SANITY_TASKS = {"cnn": ("image", "pathfinder"), "bag": ("listops", "text", "retrieval")}
@@ -183,9 +184,15 @@ class ExperimentConfig:
         )
         if isinstance(self.data, (LanguageConfig, RecallConfig)):
             model, why = self.model, "since a language model may see no later token"
+            require(model.is_stack, "model.kind", model.kind, f"a kind of layer ({', '.join(MIXER_CONFIGS)}), {why}")
             require(not model.bidirectional, "model.bidirectional", model.bidirectional, f"false, {why}")
             require("batch" not in model.norm, "model.norm", model.norm, f"a norm of single tokens, {why}")
             require(
                 not model.absolute_position, "model.absolute_position", model.absolute_position,
                 "false, since a language model has no longest text",
             )  # fmt: skip
+        if isinstance(self.data, LanguageConfig) and self.data.carry_state:
+            for kind in self.model.kinds:
+                state = self.model.settings(kind).state
+                lacks = "has no state" if state == "none" else "has a cache that grows without end"
+                require(state == "fixed", "data.carry_state", True, f"false, since {kind} {lacks}")

@@ -1,11 +1,12 @@
 """The model's part of an experiment: what a SeqBoat network is made of."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from seqboat_lab.config.checks import ConfigError, at_least, fraction, require
 from seqboat_lab.config.components import Components
 from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS, AnyConfiguratorConfig, TemperedSoftmaxConfig
+from seqboat_lab.config.mixers import MIXER_CONFIGS, MixerConfig, SeqBoatMixerConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig, SSMConfig
 
 MOST_WEIGHTS = 20 * 10**9
@@ -20,7 +21,7 @@ class EncoderConfig:
 ENCODER_CONFIGS = Components(
     "encoder",
     {
-        "seqboat": (EncoderConfig, "seqboat_lab.nn.models:SeqBoat"),
+        **dict.fromkeys(MIXER_CONFIGS, (EncoderConfig, "seqboat_lab.nn.models:SeqBoat")),
         "cnn": (EncoderConfig, "seqboat_lab.nn.sanity:ImageConvolutions"),
         "bag": (EncoderConfig, "seqboat_lab.nn.sanity:TokenBag"),
     },
@@ -58,13 +59,19 @@ class ModelConfig:
     """One SeqBoat network (Ren et al. 2023, arXiv 2306.11197)."""
 
     kind: str = "seqboat"
-    """The encoder: seqboat, cnn, bag, or `package.module:Class`. `cnn` (of images) and `bag` (of tokens) are small,
-    quick classifiers to check the data with: of the fields below they use d_model, classifier_hidden,
-    absolute_position and dropout."""
+    """The encoder: a stack of seqboat, mega, ssm, transformer, local_attention, retnet, rwkv, hyena, mamba, gla or mod
+    layers; cnn, bag; or `package.module:Class`. `cnn` (of images) and `bag` (of tokens) are small, quick classifiers to
+    check the data with: of the fields below they use d_model, classifier_hidden, absolute_position and dropout."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig, metadata={"tag": "../kind", "among": ENCODER_CONFIGS})
     """Settings of an encoder from outside; the package's own have none here."""
     layers: int = 2
-    """Number of SeqBoat layers."""
+    """Number of layers."""
+    blocks: list = field(default_factory=list)
+    """A hybrid stack: the kinds of its layers from the first on, repeated over all of them, such as
+    `[mamba, mamba, local_attention]`, or `package.module:Class` of your own; empty = `kind` everywhere."""
+    mixers: dict[str, MixerConfig] = field(default_factory=dict, metadata={"by_name": MIXER_CONFIGS})
+    """Settings by kind of layer, `{transformer: {heads: 8}}`; those left out have their defaults. The layers seqboat,
+    mega and ssm read the model's fields below instead."""
     d_model: int = 64
     """d, width of the residual stream."""
     d_hidden: int = 128
@@ -118,18 +125,51 @@ class ModelConfig:
         directions = 2 if self.bidirectional else 1
         ssm = 4 * directions * d * getattr(self.ssm, "state_size", 1)  # a kernel from outside may have none
         layer = d * (z + 2 * h) + h * d + d * d + 2 * d * (self.ffn_hidden or 0) + ssm + 2 * self.max_positions
-        return self.layers * layer
+        return self.layers * max(layer, 0 if self.has_only_seqboat else 12 * d * d)
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the encoder is made of layers, whose kinds `blocks` or `kind` tell."""
+        return self.kind in MIXER_CONFIGS.known
+
+    @property
+    def has_only_seqboat(self) -> bool:
+        """Whether the layers are those that read the model's own fields: seqboat, mega, ssm."""
+        return all(isinstance(self.settings(name), SeqBoatMixerConfig) for name in self.kinds)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of each layer; none of an encoder that is no stack."""
+        names = self.blocks or [self.kind]
+        return [names[i % len(names)] for i in range(self.layers)] if self.is_stack else []
+
+    def settings(self, kind: str) -> MixerConfig:
+        """The settings of a kind of layer."""
+        return self.mixers[kind] if kind in self.mixers else MIXER_CONFIGS.settings("kind", kind)()
+
+    @property
+    def mixer(self) -> Any:
+        """Of one layer's configuration (see `layer`): the settings of its kind."""
+        return self.settings(self.kind)
+
+    @property
+    def deciding(self) -> list[int]:
+        """The numbers of the layers that decide which tokens are active, and report activation rates."""
+        return [i for i, kind in enumerate(self.kinds) if self.settings(kind).decides]
 
     @property
     def activating_layers(self) -> int:
-        """How many layers decide on attention, and report activation rates."""
-        return self.layers if self.kind == "seqboat" else 0
+        """How many layers decide on attention, and report activation rates: what is called layer i there is the i-th
+        of these."""
+        return len(self.deciding)
 
     def layer(self, number: int) -> "ModelConfig":
-        """The configuration of one layer. Raises `ConfigError` for a combination that is not possible there."""
-        own = vars(self.by_layer.get(number, LayerConfig()))
+        """The configuration of one layer, whose `kind` is its own. Raises `ConfigError` for a combination that is not
+        possible there."""
+        kind = self.kinds[number]
+        own = {key: value for key, value in vars(self.by_layer.get(number, LayerConfig())).items() if value is not None}
         try:
-            return replace(self, by_layer={}, **{key: value for key, value in own.items() if value is not None})
+            return replace(self, by_layer={}, blocks=[], kind=kind, **own | dict(self.settings(kind).layer_fields))
         except ConfigError as error:
             raise error.under(f"by_layer.{number}") from None
 
@@ -142,10 +182,7 @@ class ModelConfig:
         for number in self.by_layer:
             expected = f"the number of one of the {self.layers} layers, from 0 to {self.layers - 1}"
             require(0 <= number < self.layers, f"by_layer.{number}", number, expected)
-        require(
-            not self.by_layer or self.kind == "seqboat", "by_layer", dict(self.by_layer),
-            f"none, since {self.kind} has no such layers",
-        )  # fmt: skip
+        self._check_stack()
         for name in ("dropout", "hidden_dropout"):
             fraction(self, name, below_one=True)
         require(
@@ -172,3 +209,28 @@ class ModelConfig:
         )
         for number in self.by_layer:
             self.layer(number)
+
+    def _check_stack(self) -> None:
+        """The kinds of the layers, their settings, and fields of single layers that read them."""
+        require(not self.blocks or self.kind == "seqboat", "blocks", self.blocks, f"none, since kind is {self.kind!r}")
+        require(
+            len(self.blocks) <= self.layers, "layers", self.layers, f"at least the {len(self.blocks)} of model.blocks"
+        )
+        named = {f"blocks.{i}": name for i, name in enumerate(self.blocks)} | {f"mixers.{k}": k for k in self.mixers}
+        for key, name in named.items():
+            settings = MIXER_CONFIGS.settings(key, name)
+            require(issubclass(settings, MixerConfig), key, name, "a mixer, whose Config derives from MixerConfig")
+        for kind in {*self.kinds, *self.mixers}:
+            try:
+                self.settings(kind).check(self.d_model)
+            except ConfigError as error:
+                raise error.under(f"mixers.{kind}") from None
+        for number, own in self.by_layer.items():
+            kind = self.kinds[number] if self.is_stack else self.kind
+            require(
+                self.is_stack and isinstance(self.settings(kind), SeqBoatMixerConfig), "by_layer", number,
+                f"the number of a seqboat, mega or ssm layer, since {kind} has no such layers",
+            )  # fmt: skip
+            for name in self.settings(kind).layer_fields:
+                value = getattr(own, name, None)
+                require(value is None, f"by_layer.{number}.{name}", value, f"none, since {kind} has its own")

@@ -27,15 +27,25 @@ def build(cls: type, values: Mapping[str, Any], path: str = "") -> Any:
             kwargs[key] = None
         elif "among" in spec.metadata:
             kwargs[key] = build(choose_class(full, spec, value, values), section(spec, value), full)
+        elif "by_name" in spec.metadata:
+            kwargs[key] = _build_by_name(full, spec.metadata["by_name"], value)
         else:
             kwargs[key] = _convert(full, value, hints_of(cls)[key])
     for key, spec in fields.items():  # a section left out still follows its tag: task chooses the data class
         if key not in kwargs and "among" in spec.metadata and not spec.metadata.get("optional"):
-            kwargs[key] = build(choose_class(key, spec, {}, values), {}, key)
+            full = f"{path}.{key}" if path else key
+            kwargs[key] = build(choose_class(full, spec, {}, values), {}, full)
     try:
         return cls(**kwargs)
     except ConfigError as error:
         raise error.under(path) from None
+
+
+def _build_by_name(key: str, among: Any, value: Any) -> dict[str, Any]:
+    """A mapping of components' names to their settings."""
+    require(isinstance(value, Mapping), key, value, "a mapping of names to settings")
+    classes = {str(name): among.settings(f"{key}.{name}", name) for name in value}
+    return {name: build(cls, value[name] or {}, f"{key}.{name}") for name, cls in classes.items()}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -62,7 +72,8 @@ def field_type(cls: type, key: str, values: Mapping[str, Any]) -> Any:
         return hint
     if get_origin(hint) is dict and "." in rest:  # the next part is one of its names
         name, _, rest = rest.partition(".")
-        hint, head = get_args(hint)[1], f"{head}.{name}"
+        by_name = fields[head].metadata.get("by_name")
+        hint, head = by_name.settings(f"{head}.{name}", name) if by_name else get_args(hint)[1], f"{head}.{name}"
         below = next((inner for each, inner in below.items() if str(each) == name), None) or {}
     if not is_section(hint):
         raise ConfigError(key, f"{head} is a single value and has no field {rest!r}")
@@ -102,8 +113,8 @@ def choose_class(full: str, spec: dataclasses.Field, value: Any, siblings: Mappi
     """The dataclass of a section, by the tag in it or beside it. Raises `ConfigError` for an unknown one."""
     tag, among = spec.metadata["tag"], spec.metadata["among"]
     if tag.startswith("../"):
-        tag = tag.removeprefix("../")
-        key, holder = tag, siblings
+        tag, above = tag.removeprefix("../"), full.rpartition(".")[0]
+        key, holder = f"{above}.{tag}" if above else tag, siblings
     else:
         key, holder = f"{full}.{tag}", section(spec, value)
         holder = holder if isinstance(holder, Mapping) else {}

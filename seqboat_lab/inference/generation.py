@@ -21,7 +21,7 @@ class GeneratedByte(NamedTuple):
     byte: int
     """0 ... 255"""
     active: float
-    """Share of the layers that activated it."""
+    """Share of the deciding layers that activated it; 0 where none decides."""
     prompt: bool
     """Whether it was given."""
 
@@ -42,7 +42,8 @@ def generate(
             2020, arXiv 1904.09751).
         seed: equal seeds give equal bytes.
 
-    Raises `ConfigError` for an empty prompt or values out of range, before anything is drawn.
+    Raises `ConfigError` for an empty prompt or values out of range, and `UserError` for a model without a state, before
+    anything is drawn.
     """
     if not prompt:
         raise ConfigError("--prompt", "is empty; expected at least one byte to go on from, such as a newline")
@@ -50,6 +51,7 @@ def generate(
     require(temperature >= 0, "--temperature", temperature, "0 (always the likeliest byte) or more")
     require(0 < top_p <= 1, "--top-p", top_p, "a number above 0, up to 1")
     require(0 <= seed < 2**64, "--seed", seed, "a whole number from 0 to 2^64 - 1")
+    model.init_state(1)  # or why there is none is said after the prompt
     return _generate(model, prompt, count, temperature, top_p, seed)
 
 
@@ -68,12 +70,12 @@ def _generate(
     device = model.embedding.weight.device
     random = torch.Generator().manual_seed(seed)
     logits, active, state = prefill(model, torch.tensor(list(prompt), device=device))
-    for byte, share in zip(prompt, active.float().mean(0).tolist(), strict=True):
+    for byte, share in zip(prompt, (active.float().sum(0) / max(1, len(active))).tolist(), strict=True):
         yield GeneratedByte(byte, share, prompt=True)
     for _ in range(count):
         byte = sample(logits, temperature, top_p, random)
         (logits,), decisions, state = model.step(torch.tensor([byte], device=device), state)
-        share = sum(bool(decision.active) for decision in decisions) / len(decisions)
+        share = sum(bool(decision.active) for decision in decisions) / max(1, len(decisions))
         yield GeneratedByte(byte, share, prompt=False)
 
 

@@ -54,7 +54,7 @@ def rate_curve(
     datamodule.prepare_data()
     datamodule.setup()
     layers = getattr(getattr(module.model, "encoder", None), "layers", [])
-    deciding = [layer for layer in layers if layer.configurator.logits]
+    deciding = [layer for layer in layers if getattr(getattr(layer, "configurator", None), "logits", 0)]
     if not deciding:
         raise ConfigError(
             str(run_dir), "holds a model whose decisions ignore the input; expected one that learned them"

@@ -38,7 +38,7 @@ def stream(model: LanguageModel, text: np.ndarray, segment: int = SEGMENT) -> St
     device = model.embedding.weight.device
     config = model.encoder.config
     activation = ActivationMetrics(config).to(device)
-    held = [torch.zeros(0, dtype=torch.long, device=device) for _ in range(config.layers)]
+    held = [torch.zeros(0, dtype=torch.long, device=device) for _ in activation.memory_sizes]
     bits = torch.zeros(32, dtype=torch.float64, device=device)  # of places 4^k to 4^(k+1)
     count = torch.zeros_like(bits)
     state = model.init_state(1)
@@ -77,12 +77,13 @@ def _reach(
 def prefill(model: LanguageModel, prompt: Tensor, segment: int = SEGMENT) -> tuple[Tensor, Tensor, list[LayerState]]:
     """Read a prompt (n,) of at least one id.
 
-    Returns: logits (vocabulary,) of the next byte, what each layer activates
+    Returns: logits (vocabulary,) of the next byte, what each deciding layer activates
     (layers, n) bool, the state behind the prompt.
     """
     state, active = model.init_state(1), []
     for piece in prompt.split(segment):
         out = model(piece.unsqueeze(0), state)
         state = out.state
-        active.append(torch.stack([a.active[0] for a in out.activations]))  # (layers, segment)
+        none = piece.new_zeros(0, len(piece), dtype=torch.bool)
+        active.append(torch.stack([a.active[0] for a in out.activations]) if out.activations else none)
     return out.logits[0, -1], torch.cat(active, dim=1), state

@@ -20,16 +20,20 @@ from seqboat_lab.config.configurator import (
     NeverConfig,
     RandomConfig,
 )
+from seqboat_lab.config.mixers import SeqBoatMixerConfig
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import SeqBoatLayer
+from seqboat_lab.nn.mixers import Block, layer_flops
+from seqboat_lab.nn.mixers.mod import ModLayer
+from seqboat_lab.nn.mixers.ssm import SSMLayer
 from seqboat_lab.nn.models import LanguageModel
 from seqboat_lab.nn.tiles import tile_size
 
-PARTS = ("ssm", "router", "skip", "gau", "ffn", "head")
-"""State space model; router logits; skip path; gated attention of the active tokens; feed-forward block; a language
-model's head, whose weights are those of its embedding."""
+PARTS = ("ssm", "router", "skip", "gau", "mixer", "ffn", "head")
+"""State space model; router logits; skip path; gated attention of the active tokens; what other kinds of layers mix
+with; feed-forward block; a language model's head, whose weights are those of its embedding."""
 
 
 def cost_per_token(
@@ -39,19 +43,25 @@ def cost_per_token(
 
     Args:
         length: tokens per sequence.
-        activation_rates: one per layer, from 0 to 1.
+        activation_rates: one per layer that decides (`config.deciding`), from 0 to 1.
         vocabulary: logits of a language model; 0 = it is none.
     """
     d, parts = config.d_model, dict.fromkeys(PARTS, 0.0)
     parts["head"] = 2 * d * vocabulary
-    for i, rate in enumerate(activation_rates):
+    rates = dict(zip(config.deciding, activation_rates, strict=True))
+    for i in range(config.layers):
         layer = config.layer(i)
+        if not isinstance(layer.mixer, SeqBoatMixerConfig):
+            for part, flops in layer_flops(layer, length, rates.get(i, 0.0)).items():
+                parts[part] += flops
+            continue
         ssm = SSM_CONFIGS.implementation(layer.ssm.kernel).flops(layer.ssm, d, config.bidirectional, length)
         parts["ssm"] += ssm.matmul + ssm.other
-        parts["router"] += 2 * d * CONFIGURATOR_CONFIGS.implementation(layer.configurator.kind).logits
         parts["skip"] += 2 * d * d
-        parts["gau"] += rate * attention_flops(layer)
         parts["ffn"] += 4 * d * (config.ffn_hidden or 0)
+        if i in rates:
+            parts["router"] += 2 * d * CONFIGURATOR_CONFIGS.implementation(layer.configurator.kind).logits
+            parts["gau"] += rates[i] * attention_flops(layer)
     return {**parts, "total": sum(parts.values())}
 
 
@@ -81,6 +91,11 @@ def fixed_rate(config: AnyConfiguratorConfig) -> float | None:
     return {AlwaysConfig: 1.0, NeverConfig: 0.0}.get(type(config))
 
 
+def fixed_rate_of(layer: ModelConfig) -> float | None:
+    """The same of a layer's configuration (`ModelConfig.layer`): mixers that decide look at their input."""
+    return fixed_rate(layer.configurator) if isinstance(layer.mixer, SeqBoatMixerConfig) else None
+
+
 def _attends(layer: SeqBoatLayer) -> bool:
     return fixed_rate(layer.config.configurator) != 0
 
@@ -100,6 +115,16 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
             parts["router"] += count_parameters(module.configurator) + rows * (d + 1)
             parts["skip"] += d * (d + 1)
             parts["gau"] += count_parameters(module.attention) if _attends(module) else 0
+        elif isinstance(module, SSMLayer):
+            parts["ssm"] += count_parameters(module.ssm)
+            parts["skip"] += count_parameters(module.skip_proj)
+        elif isinstance(module, Block):
+            parts["mixer"] += count_parameters(module.mixer)
+            parts["ffn"] += 0 if module.feed_forward is None else count_parameters(module.feed_forward)
+        elif isinstance(module, ModLayer):
+            parts["router"] += count_parameters(module.router) + count_parameters(module.predictor)
+            parts["mixer"] += count_parameters(module.attention)
+            parts["ffn"] += count_parameters(module.mlp)
         elif isinstance(module, FeedForward):
             parts["ffn"] += count_parameters(module)
         elif isinstance(module, LanguageModel):

@@ -31,8 +31,8 @@ class LayerOutput(NamedTuple):
     """(B, L) bool: where attention ran; False on padding."""
     confidence: Tensor
     """(B, L) weight of the attention's output, 0 where inactive."""
-    state: LayerState | None = None
-    """After the last token, where a state was passed in."""
+    state: Any = None
+    """A `LayerState` after the last token, where a state was passed in."""
     evidence: Tensor | None = None
     """(B, L) log-odds of activation, of inactive tokens too; None where the input decides nothing."""
 

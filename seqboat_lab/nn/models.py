@@ -1,18 +1,20 @@
-"""Whole networks: the encoder of SeqBoat layers, and the classifier, pair classifier and language model on it."""
+"""Whole networks: the encoder of SeqBoat or other layers, and the classifier, pair classifier, language model on it."""
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqboat_lab.config.mixers import SeqBoatMixerConfig
 from seqboat_lab.config.model import ENCODER_CONFIGS, ModelConfig
 from seqboat_lab.nn.checks import check_mask, check_sequences, found
 from seqboat_lab.nn.feed_forward import FeedForward
-from seqboat_lab.nn.layer import LayerOutput, LayerState, SeqBoatLayer
+from seqboat_lab.nn.layer import LayerOutput
+from seqboat_lab.nn.mixers import BlockOutput, make_layer
 from seqboat_lab.nn.norms import NORMS, LayerNorm
 
 
@@ -31,14 +33,20 @@ class ModelOutput(NamedTuple):
     logits: Tensor
     """(B, classes), or (B, L, vocabulary) of a language model."""
     activations: list[Activation]
-    """One per layer; none of an encoder that activates nothing."""
-    state: list[LayerState] | None = None
+    """One per layer that decides; none of an encoder that activates nothing."""
+    state: list[Any] | None = None
     """After the last token, where a state was passed in."""
 
 
+def decisions(outputs: Iterable[LayerOutput | BlockOutput]) -> list[Activation]:
+    """Those of the layers that decide."""
+    return [Activation(out.active, out.confidence, out.evidence) for out in outputs if isinstance(out, LayerOutput)]
+
+
 class SeqBoat(nn.Module):
-    """A stack of SeqBoat layers, each with a feed-forward block behind it if `ffn_hidden` says so:
-    (B, L, d) -> (B, L, d), with a final norm if the layers are pre-norm.
+    """A stack of SeqBoat layers, each with a feed-forward block behind it if `ffn_hidden` says so, or of the mixers
+    that `blocks` or `kind` names, which bring their own: (B, L, d) -> (B, L, d), with a final norm if layers are
+    pre-norm.
 
     Works with `copy.deepcopy`, `pickle`, `torch.compile`, `torch.func.functional_call` and in any floating-point type
     (the SSMs' parameters stay in float32 or better). Does not work with `torch.func`'s transforms (grad, vmap, jvp)
@@ -50,21 +58,21 @@ class SeqBoat(nn.Module):
     """
 
     if TYPE_CHECKING:  # torch.jit, too, would read it, and say that rather than why it cannot work
-        layers: Sequence[SeqBoatLayer]
+        layers: Sequence[Any]
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        layers = (SeqBoatLayer(config.layer(i), i) for i in range(config.layers))
-        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # to torch, a list of any modules
-        blocks = (FeedForward(config) for _ in range(config.layers)) if config.ffn_hidden else ()
-        self.feed_forward = nn.ModuleList(blocks)
-        self.final_norm = NORMS[config.norm](config.d_model) if config.prenorm else None
-        self.warned_of_truncation = False
+        layers = [config.layer(i) for i in range(config.layers)]
+        self.layers = nn.ModuleList(make_layer(layer, i) for i, layer in enumerate(layers))  # type: ignore[assignment]
+        self.feed_forward = nn.ModuleList(map(feed_forward_behind, layers) if config.ffn_hidden else ())
+        prenorm = config.prenorm or not config.has_only_seqboat
+        self.final_norm = NORMS[config.norm](config.d_model) if prenorm else None
+        self.warned_of_truncation = self.warned_of_growth = False
 
     def forward(
-        self, x: Tensor, padding_mask: Tensor | None = None, state: list[LayerState] | None = None
-    ) -> tuple[Tensor, list[LayerOutput]]:
+        self, x: Tensor, padding_mask: Tensor | None = None, state: list[Any] | None = None
+    ) -> tuple[Tensor, list[LayerOutput | BlockOutput]]:
         """x (B, L, d), padding_mask (B, L) True = padding -> the encoded tokens and every layer's output."""
         if state is not None:
             self._check_state(state)
@@ -75,37 +83,58 @@ class SeqBoat(nn.Module):
             outputs.append(out)
         return (x if self.final_norm is None else self.final_norm(x, padding_mask)), outputs
 
-    def init_state(self, batch: int) -> list[LayerState]:
-        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated."""
+    def init_state(self, batch: int) -> list[Any]:
+        """State of `batch` streams before their first token. Warns, once a model, where kernels are truncated or the
+        state grows with every token. Raises `UserError` for layers that have no state."""
         truncation = getattr(self.config.ssm, "truncation", None)
-        if not self.warned_of_truncation and truncation:
+        kernels = [layer.ssm for layer in self.layers if hasattr(layer, "ssm")]
+        if not self.warned_of_truncation and truncation and kernels:
             self.warned_of_truncation = True
-            kernels: list[Any] = [layer.ssm for layer in self.layers]  # those that have a truncation know what it drops
             bound = max(kernel.dropped() for kernel in kernels)
             warnings.warn(
                 f"streaming uses the whole SSM kernels, not their first {truncation} lags as "
                 f"model.ssm.truncation says: an SSM's output may differ by up to {bound:.1e} times its largest input",
                 stacklevel=2,
             )
-        return [layer.init_state(batch) for layer in self.layers]
+        state = [layer.init_state(batch) for layer in self.layers]
+        growing = sorted({kind for kind in self.config.kinds if self.config.settings(kind).state == "grows"})
+        if not self.warned_of_growth and growing:
+            self.warned_of_growth = True
+            warnings.warn(
+                f"{' and '.join(growing)} layers stream with a cache of keys and values that grows with every token",
+                stacklevel=2,
+            )
+        return state
 
-    def step(self, x: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
-        """One token of every stream, (B, d) -> (B, d); see `SeqBoatLayer.step`."""
+    def step(self, x: Tensor, state: list[Any]) -> tuple[Tensor, list[Activation], list[Any]]:
+        """One token of every stream, (B, d) -> (B, d), the deciding layers' decisions; see `SeqBoatLayer.step`."""
         self._check_state(state)
-        decisions, new_state = [], []
+        decided, new_state = [], []
         for i, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             x, decision, layer_state = layer.step(x, layer_state)
             if self.feed_forward:
                 x = self.feed_forward[i](x.unsqueeze(1)).squeeze(1)
-            decisions.append(Activation(*decision))
+            if decision is not None:
+                decided.append(Activation(*decision))
             new_state.append(layer_state)
         if self.final_norm is not None:
             x = self.final_norm(x.unsqueeze(1)).squeeze(1)
-        return x, decisions, new_state
+        return x, decided, new_state
 
-    def _check_state(self, state: list[LayerState]) -> None:
+    def _check_state(self, state: list[Any]) -> None:
         if len(state) != len(self.layers):
             raise ValueError(f"expected the states of {len(self.layers)} layers; found {len(state)}")
+
+
+class Nothing(nn.Module):
+    """Stands where a layer brings a feed-forward part of its own."""
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        return x
+
+
+def feed_forward_behind(layer: ModelConfig) -> nn.Module:
+    return FeedForward(layer) if isinstance(layer.mixer, SeqBoatMixerConfig) else Nothing()
 
 
 class TokenEmbedding(nn.Embedding):
@@ -192,7 +221,7 @@ class Classifier(nn.Module):
             b, a = features.chunk(2)
             features = torch.cat([a, b, a * b, a - b], dim=-1)
         logits = self.output(F.gelu(self.dropout(self.hidden(features))))
-        return ModelOutput(logits, [Activation(out.active, out.confidence, out.evidence) for out in layers])
+        return ModelOutput(logits, decisions(layers))
 
 
 class LanguageModel(nn.Module):
@@ -202,30 +231,31 @@ class LanguageModel(nn.Module):
         super().__init__()
         if config.bidirectional:
             raise ValueError("a language model reads only the past; set model.bidirectional=false")
+        if not config.is_stack:
+            raise ValueError(f"a language model is a stack of layers; model.kind {config.kind} is none")
         self.scale = math.sqrt(config.d_model)
         self.embedding = TokenEmbedding(vocab_size, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.encoder = SeqBoat(config)
         self.encoder.final_norm = LayerNorm(config.d_model, affine=False)
 
-    def forward(self, tokens: Tensor, state: list[LayerState] | None = None) -> ModelOutput:
+    def forward(self, tokens: Tensor, state: list[Any] | None = None) -> ModelOutput:
         """tokens (B, L) -> logits (B, L, vocabulary) of each next token."""
         check_sequences(tokens)
         x, layers = self.encoder(self.dropout(self.scale * self.embedding(tokens)), state=state)
-        activations = [Activation(out.active, out.confidence, out.evidence) for out in layers]
         new_state = None if state is None else [out.state for out in layers]
-        return ModelOutput(F.linear(x, self.embedding.weight), activations, new_state)
+        return ModelOutput(F.linear(x, self.embedding.weight), decisions(layers), new_state)
 
-    def init_state(self, batch: int) -> list[LayerState]:
+    def init_state(self, batch: int) -> list[Any]:
         """State of `batch` streams before their first token."""
         return self.encoder.init_state(batch)
 
-    def step(self, token: Tensor, state: list[LayerState]) -> tuple[Tensor, list[Activation], list[LayerState]]:
-        """token (B,) -> logits (B, vocabulary), every layer's decision (B,), next state."""
+    def step(self, token: Tensor, state: list[Any]) -> tuple[Tensor, list[Activation], list[Any]]:
+        """token (B,) -> logits (B, vocabulary), every deciding layer's decision (B,), next state."""
         if token.dim() != 1:
             raise ValueError(f"expected one token of every stream, (B,); found {found(token)}")
-        x, decisions, state = self.encoder.step(self.scale * self.embedding(token), state)
-        return F.linear(x, self.embedding.weight), decisions, state
+        x, decided, state = self.encoder.step(self.scale * self.embedding(token), state)
+        return F.linear(x, self.embedding.weight), decided, state
 
 
 def mean_pool(x: Tensor, padding_mask: Tensor | None) -> Tensor:

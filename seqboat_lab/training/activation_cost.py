@@ -53,5 +53,5 @@ def layer_weights(config: ModelConfig, per: str) -> list[float]:
     layers = config.activating_layers
     if per == "token":
         return [1 / layers] * layers if layers else []
-    flops = [attention_flops(config.layer(i)) for i in range(layers)]
+    flops = [attention_flops(config.layer(i)) for i in config.deciding]
     return [each / sum(flops) for each in flops]

@@ -34,7 +34,7 @@ class ActivationMetrics(Metric):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.bidirectional = config.bidirectional
-        self.memory_sizes = [config.layer(i).memory_size for i in range(config.activating_layers)]
+        self.memory_sizes = [config.layer(i).memory_size for i in config.deciding]
         for name in ("active", "span", "fill"):  # sums over tokens; float64 counts exactly
             self.add_state(name, torch.zeros(config.activating_layers, dtype=torch.float64), dist_reduce_fx="sum")
         histogram = torch.zeros(config.activating_layers, SPAN_BINS, dtype=torch.float64)

@@ -23,8 +23,8 @@ from seqboat_lab.training.checkpoints import Checkpoint
 
 
 def cost_metric_names(config: ModelConfig) -> list[str]:
-    """Reported with every validation beside the module's own metrics. FLOPs are counted of SeqBoat only."""
-    counted = ["cost/flops_per_token"] if config.activating_layers else []
+    """Reported with every validation beside the module's own metrics. FLOPs are counted of stacks only."""
+    counted = ["cost/flops_per_token"] if config.is_stack else []
     return [*counted, "cost/parameters", "cost/seconds"]
 
 
@@ -67,7 +67,7 @@ class ResultFiles(Callback):
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         rates = self.rates(values)
         costs = {"cost/parameters": count_parameters(module.get_submodule("model")), "cost/seconds": self.seconds()}
-        if rates:
+        if self.config.model.is_stack:
             costs["cost/flops_per_token"] = self.cost(trainer, rates)["total"]
         self.last = {"step": trainer.global_step, **values, **costs}
         for logger in trainer.loggers:
@@ -109,7 +109,7 @@ class ResultFiles(Callback):
             "metrics": self.last,
             "activation_rate_per_layer": rates,
             "parameters": count_parameters(module.get_submodule("model")),
-            "flops_per_token": self.cost(trainer, rates) if rates else None,
+            "flops_per_token": self.cost(trainer, rates) if self.config.model.is_stack else None,
             "seconds": round(self.seconds(), 2),
             "peak_memory_bytes": peak_memory(),
             "steps": trainer.global_step,

@@ -35,7 +35,7 @@ def working_directory(tmp_path, monkeypatch):
 
 
 def test_each_file_is_short():
-    assert len(FILES) == 7
+    assert len(FILES) == 8
     assert max(len(text.splitlines()) for text in FILES.values()) < 60
 
 
@@ -44,6 +44,7 @@ def test_each_file_is_short():
     [
         ["model.ssm.kernel=my_kernel:Decay", "model.ssm.start=0.95"],
         ["model.configurator=my_configurator:Margin"],
+        ["model.blocks=[seqboat, 'my_mixer:Average']", "model.mixers.my_mixer:Average.window=3"],
         ["model.kind=my_encoder:GRU", "model.encoder.depth=2"],
     ],
 )
@@ -79,6 +80,29 @@ def test_the_kernel_steps_as_it_reads_in_parallel():
     torch.testing.assert_close(torch.stack(stepped, 1), model(x)[0], rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_the_mixer_steps_as_it_reads_in_parallel():
+    torch.manual_seed(0)
+    kind = "my_mixer:Average"
+    mixers = {kind: load_experiment("lra/listops_short", [f"model.mixers.{kind}.window=3"]).model.settings(kind)}
+    model = SeqBoat(ModelConfig(blocks=[kind], mixers=mixers, d_model=8, bidirectional=False)).eval()
+    x = torch.randn(2, 30, 8)
+    whole, state = model(x)[0], model.init_state(2)
+    for t, token in enumerate(x.unbind(1)):
+        y, _, state = model.step(token, state)
+        torch.testing.assert_close(y, whole[:, t], rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_that_is_no_mixer_is_one_line(capsys):
+    Path("my_block.py").write_text("from my_mixer import AverageConfig\nclass Block:\n    Config = AverageConfig\n")
+    assert main(["fit", "lra/listops_short", *LISTOPS, "model.blocks=['my_block:Block']"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
+        "seqboat: model.blocks: 'my_block:Block' is not possible here; expected a class derived from"
+    )
+    assert not Path("runs").exists()
+
+
 def test_all_of_it_is_searched(tmp_path):
     overrides = [f"overrides.{o}" for o in SHORT]
     assert main(["sweep", "mine.yaml", *overrides]) == 0
@@ -98,6 +122,9 @@ def test_all_of_it_is_searched(tmp_path):
         ("model.ssm.kernel=broken:Kernel", "model.ssm.kernel: 'broken:Kernel' cannot be imported: ZeroDivisionError: division"),
         ("model.ssm={kernel: my_kernel:Decay, strat: 1}", "model.ssm.strat: unknown field of DecayConfig 'strat' (did you mean 'start'"),
         ("model.ssm={kernel: my_kernel:Decay, start: 1.0}", "model.ssm.start: 1.0 is not possible here; expected a number below 1"),
+        ("model.blocks=['my_mixer:Averag']", "model.blocks.0: unknown class of my_mixer 'Averag' (did you mean 'Average'?)"),
+        ("model.blocks=['my_kernel:Decay']", "model.blocks.0: 'my_kernel:Decay' is not possible here; expected a mixer, whose Config"),
+        ("model.mixers.my_mixer:Average.windw=3", "model.mixers.my_mixer:Average.windw: unknown field of AverageConfig 'windw'"),
         ("task=my_task:Majority", "task: unknown class of my_task 'Majority' (did you mean 'MajorityDataModule'?)"),
     ],
 )  # fmt: skip

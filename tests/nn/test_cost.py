@@ -5,10 +5,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seqboat_lab.config.configurator import AlwaysConfig, EveryKthConfig, NeverConfig, TemperedSoftmaxConfig
+from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS, EMAConfig
 from seqboat_lab.nn import Classifier, SeqBoat
-from seqboat_lab.nn.cost import PARTS, cost_per_token, count_parameters, parameters_by_part
+from seqboat_lab.nn.cost import PARTS, cost_per_token, count_parameters, fixed_rate_of, parameters_by_part
+from seqboat_lab.nn.mixers import Mixer
 from seqboat_lab.nn.ssm import make_ssm
 
 
@@ -55,6 +57,49 @@ def test_whole_networks_cost_what_torch_counts(configurator, rate, bidirectional
     net = SeqBoat(config).eval()
     expected = counted_per_token(net, 480, 16)
     assert cost_per_token(config, 480, [rate] * 2)["total"] == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("length", [50, 300])
+@pytest.mark.parametrize("kind", MIXER_CONFIGS)
+def test_mixers_cost_what_torch_counts_and_what_it_does_not_see(kind, length, bidirectional):
+    """To the last FLOP, but for attention in tiles over lengths that do not fill them and for what a kernel rounds."""
+    settings = {"window": 20} if kind == "local_attention" else {"head_size": 4} if kind == "mamba" else {}
+    mixers = {kind: MIXER_CONFIGS[kind](**settings)}
+    config = ModelConfig(
+        kind=kind, mixers=mixers, layers=2, d_model=16, d_hidden=24, d_attention=8, memory_size=20,
+        configurator=AlwaysConfig(), bidirectional=bidirectional,
+    )  # fmt: skip
+    net = SeqBoat(config).eval()
+    for layer in net.layers:
+        if kind == "mod":  # route all
+            torch.nn.init.constant_(layer.predictor[-1].bias, 100.0)
+    counted = counted_per_token(net, length, 16)
+    made_of = MIXER_CONFIGS.implementation(kind)
+    unseen = made_of.flops(config.layer(0), length).other if issubclass(made_of, Mixer) else 0.0
+    unseen *= 2 * (2 if bidirectional else 1)
+    total = cost_per_token(config, length, [1.0] * config.activating_layers)["total"]
+    assert total - unseen == pytest.approx(counted, rel=0.03 if kind in ("seqboat", "mega", "ssm") else 1e-9)
+    assert (unseen > 0) == (kind == "hyena")
+
+
+def test_layers_that_always_or_never_attend_have_one_rate_whatever_the_models_configurator():
+    config = ModelConfig(blocks=["mega", "seqboat", "mod"], layers=3, configurator=NeverConfig())
+    assert [fixed_rate_of(config.layer(i)) for i in range(3)] == [1.0, 0.0, None]
+
+
+def test_a_hybrid_costs_its_layers_and_its_parameters_are_all_in_some_part():
+    def cost(rates, **fields):
+        return cost_per_token(ModelConfig(d_model=16, **fields), 100, rates)["total"]
+
+    kinds = ["mamba", "seqboat", "transformer", "mod"]
+    alone = [cost([0.3] * (kind in ("seqboat", "mod")), kind=kind, layers=1) for kind in kinds]
+    assert cost([0.3, 0.3], blocks=kinds, layers=4) == pytest.approx(sum(alone))
+    model = Classifier(ModelConfig(d_model=16, blocks=[*kinds, "ssm"], layers=5), num_classes=4, vocab_size=9)
+    parts = parameters_by_part(model)
+    assert parts["total"] == sum(p.numel() for p in model.parameters())
+    norms = 1 + 1 + 2 + 2 + 1 + 1  # mamba, seqboat, transformer, mod, ssm, and the last one; each has weight and bias
+    assert parts["other"] == 9 * 16 + (16 * 128 + 128) + 128 * 4 + norms * 2 * 16
 
 
 def test_the_router_pays_for_its_logits_and_parts_sum_to_the_total():

@@ -20,7 +20,18 @@ class FLOPs(NamedTuple):
     """In FFTs and elementwise scans over the sequence."""
 
 
-class SSM(nn.Module, ABC):
+class AtLeastFloat32(nn.Module):
+    """Its parameters stay in float32 where a model is turned into half precision."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AtLeastFloat32":
+        def at_least_float32(t: Tensor) -> Tensor:
+            new = fn(t)
+            return t.to(new.device, torch.float32) if new.dtype in (torch.float16, torch.bfloat16) else new
+
+        return super()._apply(at_least_float32, recurse)
+
+
+class SSM(AtLeastFloat32, ABC):
     """A linear time-invariant filter over (B, L, d) plus a learned skip `omega * x` per channel.
 
     `forward` is parallel over the sequence, `step` takes one token; for causal kernels they agree.
@@ -72,13 +83,6 @@ class SSM(nn.Module, ABC):
             x = x if x.dtype == torch.float64 else x.float()
             y, state = self.advance(x.masked_fill(not_finite(x).unsqueeze(-1), 0.0), state)
             return torch.addcmul(y, self.omega, x), state
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SSM":
-        def at_least_float32(t: Tensor) -> Tensor:
-            new = fn(t)
-            return t.to(new.device, torch.float32) if new.dtype in (torch.float16, torch.bfloat16) else new
-
-        return super()._apply(at_least_float32, recurse)
 
     @abstractmethod
     def filter(self, x: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:

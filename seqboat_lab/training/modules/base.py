@@ -59,8 +59,9 @@ class TrainingModule(BatchClock):
     def log_activations(self, activations: list, padding_mask: Tensor | None) -> None:
         rates, _ = activation_rates(activations, padding_mask)
         values = {f"train/activation_rate/layer_{i}": rate for i, rate in enumerate(rates)}
-        for i, layer in enumerate(cast(SeqBoat, self.model.encoder).layers):
-            temperature: Any = getattr(layer.configurator, "temperature", None)
+        layers = cast(SeqBoat, self.model.encoder).layers
+        for i, number in enumerate(self.config.model.deciding):
+            temperature: Any = getattr(getattr(layers[number], "configurator", None), "temperature", None)
             if temperature is not None:
                 values[f"temperature/layer_{i}"] = temperature().detach()
         self.log_dict(values, sync_dist=True)

@@ -1,0 +1,82 @@
+"""Gated linear attention (GLA, Yang et al. 2024, arXiv 2312.06635, section 4.4)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.mixers.base import Mixer, SwiGLU
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.norms import EPS
+from seqboat_lab.nn.ssm.base import FLOPs
+
+SHARPNESS = 16
+"""tau: the decays' root, which starts them near 1."""
+
+
+class GatedLinearAttention(Mixer):
+    """W_O (silu(W_R x + b) * LayerNorm(o)), o_t = S_t^T q_t / sqrt(K), S_t = diag(alpha_t) S_{t-1} + k_t v_t^T of every
+    head, alpha = sigmoid(W_2 W_1 x + b)^(1/16); queries and keys are d / 2 wide. The state is S (B, heads, K, V).
+
+    Initialised like the authors' code: Xavier uniform with gain 2^(-5/2).
+    """
+
+    def __init__(self, config: ModelConfig, number: int = 0):
+        super().__init__(config, number)
+        d, self.heads = config.d_model, config.mixer.heads
+        self.qk_proj = nn.Linear(d, d, bias=False)
+        self.v_proj = nn.Linear(d, d, bias=False)
+        self.alpha_down, self.alpha_up = (
+            nn.Linear(d, config.mixer.gate_rank, bias=False),
+            nn.Linear(config.mixer.gate_rank, d // 2),
+        )
+        self.gate_proj = nn.Linear(d, d)
+        self.out_proj = nn.Linear(d, d, bias=False)
+        self.norm = nn.LayerNorm(d // self.heads, eps=EPS)
+        for module in (self.qk_proj, self.v_proj, self.alpha_down, self.alpha_up, self.gate_proj, self.out_proj):
+            nn.init.xavier_uniform_(module.weight, gain=2**-2.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self, x: Tensor, padding_mask: Tensor | None = None, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        q, k, v, log_alpha = self.project(x)
+        with torch.autocast(x.device.type, enabled=False):
+            q, k, v, log_alpha = exact(q, k, v, log_alpha)
+            o, S = channel_decay(q, k, v, log_alpha, state)
+        return self.output(x, o.transpose(1, 2)), None if state is None else S
+
+    def project(self, x: Tensor) -> list[Tensor]:
+        """x (B, L, d) -> q, k (B, heads, L, K), v (B, heads, L, V), log alpha (B, heads, L, K); zeros make no k, v"""
+        q, k = self.qk_proj(x).chunk(2, dim=-1)
+        log_alpha = (F.logsigmoid(self.alpha_up(self.alpha_down(x))) / SHARPNESS).clamp(min=STRONGEST)
+        heads = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, self.v_proj(x), log_alpha)]
+        return [heads[0] * heads[0].shape[-1] ** -0.5, *heads[1:]]
+
+    def output(self, x: Tensor, o: Tensor) -> Tensor:
+        """o (..., heads, V)"""
+        o = self.norm(o.to(self.norm.weight.dtype)).flatten(-2)
+        return self.out_proj(F.silu(self.gate_proj(x)) * o)
+
+    def init_state(self, batch: int) -> Tensor:
+        d = self.v_proj.weight.shape[0]
+        return exact(self.v_proj.weight.new_zeros(batch, self.heads, d // 2 // self.heads, d // self.heads))[0]
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        projected = self.project(x.unsqueeze(1))
+        with torch.autocast(x.device.type, enabled=False):
+            q, k, v, log_alpha = (t.squeeze(2) for t in exact(*projected))
+            state = torch.exp(log_alpha).unsqueeze(-1) * state + k.unsqueeze(-1) * v.unsqueeze(-2)
+            o = torch.einsum("bhk,bhkv->bhv", q, state)
+        return self.output(x, o), state
+
+    @staticmethod
+    def feed_forward(config: ModelConfig, number: int = 0) -> Mixer | None:
+        return SwiGLU(config) if config.mixer.ffn_ratio else None
+
+    @staticmethod
+    def flops(config: ModelConfig, length: int) -> FLOPs:
+        d, heads, rank = config.d_model, config.mixer.heads, config.mixer.gate_rank
+        attention = channel_decay_flops(heads, d // 2 // heads, d // heads, length)
+        return FLOPs(8.0 * d * d + 3.0 * d * rank + attention, 0.0)
