@@ -18,6 +18,17 @@ from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
 PAGE = Path("docs/results_routing.md")
+NOTES = """## What it says
+
+Read on 26 November 2026, when ListOps had five seeds of every cell.
+
+- On ListOps attention is worth two points, with every token or with half of them. At equal rate no learned decision can
+  be told from a random one, and credit is within the noise everywhere; at a rate of 0.1 nothing of the two
+  points is left.
+- A dial that leaves each layer the same rate is no help there: paying (`cost`) leaves the first layer almost without
+  attention and the second with half of its tokens, at the same quality.
+- What recall shows, that a router finds the tokens that matter, needs a task in which few tokens do.
+"""
 Runs = dict[str, dict[int, dict]]
 """Cell -> seed -> what its run measured."""
 
@@ -121,7 +132,8 @@ with a price of that much x mean probability of activation; `credit` is `model.c
 seeds). `python -m benchmarks.routing_report` writes this page.
 
 {"".join(map(section, TASKS))}
-On one thread of {machine()}; code {code_version()}.
+{NOTES}
+On {machine()}; code {code_version()}.
 """
     PAGE.write_text(text)
     print(f"wrote {PAGE}")

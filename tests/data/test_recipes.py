@@ -126,7 +126,10 @@ FEWER = {
 } | {task: ["data.synthetic_samples=64"] for task in ("text", "retrieval", "image", "speech_commands")}
 
 
-@pytest.mark.parametrize("name", SMALL)
+SLOW = ("speech_commands_tiny", "lra/path256_tiny", "lra/pathfinder_short")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SMALL])
 def test_a_small_experiment_trains_twenty_steps_through_its_real_datamodule(name, tmp_path):
     task = load_experiment(name).task
     overrides = [

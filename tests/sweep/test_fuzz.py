@@ -88,7 +88,7 @@ def load(path, text: bytes) -> None:
 
 
 @given(text=changed())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_changed_sweep_files_give_a_sweep_or_one_line(tmp_path, text):
     load(tmp_path / "mine.yaml", text.encode(errors="surrogatepass"))
 

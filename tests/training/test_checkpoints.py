@@ -74,22 +74,23 @@ def test_twenty_kills_at_random_moments_change_nothing(fit, tmp_path, elsewhere)
 
 def test_a_file_that_cannot_grow_is_one_line_and_the_good_checkpoint_stays(fit, tmp_path, elsewhere):
     run_dir, log = elsewhere / "run", tmp_path / "log"
-    process = child.run(*fit(run_dir), log=log, largest_file=30_000)
+    csv = "trainer.loggers=[csv]"  # pictures for TensorBoard would not fit either
+    process = child.run(*fit(run_dir, csv), log=log, largest_file=30_000)
     process.join()
     assert process.exitcode == 2
     (line,) = log.read_text().splitlines()
     assert line.startswith(f"seqboat: {run_dir}/checkpoints/best.ckpt: File too large")
     assert not list(run_dir.rglob("*.partial"))
-    assert main(fit(run_dir)) == 0  # started again: there was no checkpoint
+    assert main(fit(run_dir, csv)) == 0  # started again: there was no checkpoint
     last = run_dir / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
-    process = child.run(*fit(run_dir, "trainer.max_steps=20"), log=log, largest_file=30_000)
+    process = child.run(*fit(run_dir, csv, "trainer.max_steps=20"), log=log, largest_file=30_000)
     process.join()
     assert process.exitcode == 2
     (line,) = log.read_text().splitlines()
     assert ".ckpt: File too large" in line
     assert last.read_bytes() == before
-    assert main(fit(run_dir, "trainer.max_steps=20")) == 0
+    assert main(fit(run_dir, csv, "trainer.max_steps=20")) == 0
 
 
 @pytest.mark.parametrize("kilobytes", [40, 130, 200, 260, 330, 500])

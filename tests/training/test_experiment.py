@@ -269,8 +269,8 @@ def test_missing_data_leaves_no_run_behind(tiny, tmp_path):
     [
         ("lra/text_tiny", "bag"),
         ("lra/retrieval_tiny", "bag"),
-        ("lra/pathfinder_short", "cnn"),
-        ("lra/image_tiny", "cnn"),
+        pytest.param("lra/pathfinder_short", "cnn", marks=pytest.mark.slow),
+        pytest.param("lra/image_tiny", "cnn", marks=pytest.mark.slow),
     ],
 )
 def test_a_sanity_model_trains_through_the_real_datamodule_and_reports_no_activations(data_root, tmp_path, name, kind):

@@ -1,6 +1,5 @@
 """The search space as Optuna sees it: a distribution for each field, and when it is searched at all."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -80,11 +79,12 @@ class SearchSpace:
             return [label for choice, label in both if choice == value or label == value][:1]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return []
+        assert isinstance(distribution, (IntDistribution, FloatDistribution))  # there are no others
         whole = isinstance(distribution, IntDistribution)
-        if not math.isfinite(value) or (whole and value != int(value)):
-            return []
+        if not distribution.low <= value <= distribution.high or (whole and value != int(value)):
+            return []  # NaN and infinities, too; a whole number of any size can be compared
         number = int(value) if whole else float(value)
-        return [number] if distribution._contains(distribution.to_internal_repr(number)) else []
+        return [number] if distribution._contains(number) else []  # which a step may leave out
 
     def describe(self, key: str) -> str:
         """The field's values, as an error names them."""

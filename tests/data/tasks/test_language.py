@@ -97,6 +97,7 @@ def test_a_folder_that_holds_the_data_directory_does_not_read_what_we_wrote(tmp_
         assert len(corpus(tmp_path, None, path=str(tmp_path), batch_size=1).path.read_bytes()) == 100
 
 
+@pytest.mark.slow
 def test_the_default_corpus_is_pythons_own_sources(tmp_path):
     config = CorpusConfig(root=str(tmp_path))
     sizes = prepare("corpus", config)

@@ -179,7 +179,8 @@ def test_a_sweep_goes_on_after_one_worker_is_killed(tiny_sweep):
     assert sum(r[key] == lost[key] for r in rows()) == 2  # tried again with the same values
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_or_kill_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep, signum):
     tiny_sweep(steps=60)
     process = start()
@@ -225,6 +226,7 @@ def test_failed_trials_are_recorded_with_their_error_and_the_sweep_goes_on(tiny_
     assert front.splitlines() == [Path("runs/sweeps/failing/trials.csv").read_text().splitlines()[0]]
 
 
+@pytest.mark.slow
 def test_a_trial_without_the_objective_fails_and_does_not_end_its_worker(tiny_sweep):
     blind = parse_sweep(tiny_sweep(), ["objectives={val/nothing: minimize}", "trials=2", "name=blind"])
     study = open_study(blind)
@@ -233,6 +235,7 @@ def test_a_trial_without_the_objective_fails_and_does_not_end_its_worker(tiny_sw
     assert [t.user_attrs["error"] for t in study.trials] == ["the experiment does not report val/nothing"] * 2
 
 
+@pytest.mark.slow
 def test_a_trial_that_someone_terminates_fails_and_does_not_end_its_worker(tiny_sweep):
     tiny_sweep(steps=60)
     process = start("trials=1", workers=1)
@@ -253,6 +256,7 @@ def test_a_worker_whose_sweep_died_before_it_was_ready_ends(tiny_sweep):
     assert not [t for t in study.trials if t.state.name in ("RUNNING", "COMPLETE")]
 
 
+@pytest.mark.slow
 def test_bad_trials_are_stopped_and_kept_out_of_the_front(tiny_sweep):
     # with one objective every worse trial is dominated: of later trials, all below the median stop
     tiny_sweep(extra="stopping: {min_trials: 2, dominated_by: 0.4}\n")

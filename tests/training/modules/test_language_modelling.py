@@ -93,7 +93,8 @@ def test_validation_does_not_depend_on_the_batch_size(tiny_text, tmp_path):
     assert found == pytest.approx([found[0]] * 3, rel=1e-6)
 
 
-@pytest.mark.parametrize("carry_state", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("carry_state", [False, True])
 def test_two_processes_equal_one_on_the_joined_batch(tiny_text, tmp_path, carry_state):
     config = tiny_text(
         "trainer.precision=64-true", "trainer.max_steps=4", "data.tokens_per_sample=40", f"data.carry_state={carry_state}"
