@@ -26,8 +26,8 @@ Read on 26 November 2026.
   answers every question on every seed, where random decisions answer no more than none at all. Keys, values and
   questions are a quarter of the tokens of one layer, 12.5 % of both: at 10 % there is no room for all of them, and it
   still answers twice as much as chance decisions.
-- **It learns which layer needs attention, if the budget lets it.** Nothing told it that one layer is enough. With a rate
-  of their own, the layers get 10 % each, and end below `never`: the second one wastes what the first one lacks.
+- **It learns which layer needs attention, if the budget lets it.** Nothing told it that one layer is enough. With
+  10 % of its own, each layer ends below `never`: the second one wastes what the first one lacks.
 - **Credit makes seeds agree.** Without it the same budgets end anywhere between 36 and 100 %.
 - **A cost alone is no dial**: by seed, the same price ends at other rates and accuracies tens of points apart.
 - **Sparse attention reaches further.** What was trained with w = 64 is run with shorter memories below, which most of
