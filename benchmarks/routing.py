@@ -40,7 +40,7 @@ class Task:
 
 TASKS = {
     "listops_short": Task("lra/listops_short", ("trainer.max_steps=500", "trainer.val_every=500"), "accuracy", 0.3),
-    "text_tiny": Task("text_tiny", ("data.batch_size=8", "trainer.max_steps=400", "trainer.val_every=400"), "bpc", 1.0),
+    "text_tiny": Task("text_tiny", ("data.batch_size=4", "trainer.max_steps=300", "trainer.val_every=300"), "bpc", 1.0),
 }
 
 
