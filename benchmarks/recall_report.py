@@ -17,7 +17,7 @@ from seqboat_lab.analysis.statistics import estimate
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
-PAGE, PICTURE = Path("docs/results_recall.md"), Path("docs/recall.png")
+PAGE = Path("docs/results_recall.md")
 NOTES = """## What it says
 
 Read on 26 November 2026.
@@ -117,7 +117,7 @@ def memories(found: dict[str, list[dict]]) -> str:
     return table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
 
 
-def draw(found: dict[str, list[dict]]) -> None:
+def draw(found: dict[str, list[dict]], path: Path) -> None:
     """Accuracy against activation rate, a line for each kind of decision: means, and 95 % intervals over seeds."""
     lines = defaultdict(list)
     for name, runs in found.items():
@@ -143,7 +143,8 @@ def draw(found: dict[str, list[dict]]) -> None:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=9)
     figure.tight_layout()
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -153,6 +154,7 @@ def main() -> None:
     torch.set_num_threads(1)  # as the runs had
     seconds = sum(run["cpu_seconds"] for runs in found.values() for run in runs)
     runs = sum(map(len, found.values()))
+    picture = PAGE.with_name("recall.png")
     text = f"""# Where attention matters: noisy recall
 
 `python -m benchmarks.recall --seeds 5`, then `python -m benchmarks.recall_report`: `configs/{EXPERIMENT}.yaml`,
@@ -169,7 +171,7 @@ price, and no dial. `shared`: as `capacity`, but the rate is that of all layers 
 (`model.configurator.budget=model`). `credit`: `{CREDIT}`. ± is the half width of a 95 % interval (Student's t over
 seeds).
 
-![Accuracy against activation rate]({PICTURE.name})
+![Accuracy against activation rate]({picture.name})
 
 {accuracies(found)}
 Share of each class of token that is active, mean over seeds (a question is a key asked for again):
@@ -182,7 +184,7 @@ Accuracy, %, of the same trained models when they are run with a shorter working
 {NOTES}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """
-    draw(found)
+    draw(found, picture)
     PAGE.write_text(text)
     print(f"wrote {PAGE}")
 

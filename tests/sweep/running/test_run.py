@@ -195,6 +195,7 @@ def test_ctrl_c_or_kill_leaves_a_study_to_go_on_with_and_a_report(tiny_sweep, si
     assert [r["state"] for r in rows()].count("complete") == 4
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_sweep_that_was_killed(tiny_sweep):
     tiny_sweep(steps=60)
     process = start()

@@ -71,6 +71,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_is_killed_with_its_ranks_and_the_next_one_runs(run_one, monkeypatch):
     monkeypatch.setattr(trials, "PATIENCE", 0.5)
     found = run_one(_hang, "trial_timeout=5")
