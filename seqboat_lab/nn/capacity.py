@@ -59,6 +59,10 @@ class Capacity(TemperedSoftmax):
         done = ((progress - c.anneal_from) / max(c.anneal_to - c.anneal_from, 1e-9)).clamp(0, 1)
         return c.start_rate + done * (c.rate - c.start_rate)
 
+    def has_arrived(self) -> bool:
+        """Is the rate the one asked for in the end?"""
+        return self.planned_batches is None or int(self.batches) >= self.config.anneal_to * self.planned_batches
+
     def momentum(self) -> Tensor:
         """What the threshold keeps of itself: more and more in the last tenth of a planned training, when weights
         hardly move any more and a mean over many batches is nearer to the rate asked for than the last few of them."""

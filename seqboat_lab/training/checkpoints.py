@@ -7,12 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqboat_lab.atomic import replacing
 from seqboat_lab.config import ConfigError
+from seqboat_lab.nn.capacity import Capacity
 from seqboat_lab.training.files import run_files
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -83,6 +85,14 @@ class MovableCheckpoint(ModelCheckpoint):
         paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
         scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
+
+
+class BestCheckpoint(MovableCheckpoint):
+    """The best model with the activation rate asked for: while a schedule still lowers it, no model counts."""
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if all(m.has_arrived() for m in pl_module.modules() if isinstance(m, Capacity)):
+            super().on_validation_end(trainer, pl_module)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

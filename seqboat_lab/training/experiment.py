@@ -23,6 +23,7 @@ from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptib
 from seqboat_lab.training.callbacks.progress import ProgressReport
 from seqboat_lab.training.checkpoints import (
     LAST,
+    BestCheckpoint,
     Checkpoint,
     MovableCheckpoint,
     SafeCheckpointIO,
@@ -92,7 +93,7 @@ def fit(
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"
-    best = MovableCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
+    best = BestCheckpoint(checkpoints, filename="best", monitor=name, mode=mode, enable_version_counter=False)
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     interruptible = Interruptible(checkpoints / LAST, settings.accumulate, settings.checkpoint_minutes)

@@ -129,3 +129,12 @@ def test_recall_is_trained_and_evaluated_from_the_command_line(data_root, tmp_pa
         assert 0 <= read_summary(run / variant)["metrics"]["val/accuracy"] <= 1
     main(["evaluate", str(run / "mqar"), "--split", "test"])
     assert "accuracy" in json.loads((run / "mqar" / "evaluation_test.json").read_text())["metrics"]
+
+
+def test_the_best_checkpoint_has_the_rate_asked_for_whatever_was_better_on_the_way(tiny_recall, tmp_path):
+    config = tiny_recall(
+        "trainer.val_every=4", "model.configurator.anneal_from=0.5", "model.configurator.anneal_to=0.8"
+    )
+    experiment.fit(config, tmp_path)  # validated after 4, 8, ... 20 of 20 updates
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] in (16, 20)
