@@ -1,10 +1,10 @@
 """Does the router learn? Accuracy against activation rate on noisy associative recall, learned decisions beside others.
 
-    .venv/bin/python -m benchmarks.recall [--seeds 5] [--steps N] [--arms NAME ...] [key=value ...]
+    .venv/bin/python -m benchmarks.recall [--seeds 5] [--out FILE] [--arms NAME ... --] [key=value ...]
 
 Trains configs/recall/noisy_mqar_tiny on one thread, in a plain loop over `nn.LanguageModel` with the framework's
-optimiser and never the same sequence twice. Every finished run is a line of runs/recall/results.jsonl, so that a killed
-benchmark goes on where it was; all lines together become docs/results_recall.md.
+optimiser and never the same sequence twice. Every finished run is a line of docs/results_recall.jsonl (or `--out`), so
+that a killed benchmark goes on where it was; `python -m benchmarks.recall_report` makes docs/results_recall.md of them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from seqboat_lab.training.activation_cost import layer_weights, price, probabili
 from seqboat_lab.training.optim import make_optimizer
 
 EXPERIMENT = "recall/noisy_mqar_tiny"
-RESULTS = Path("runs/recall/results.jsonl")
+RESULTS = Path("docs/results_recall.jsonl")
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
 SHARED_RATES = (0.1, 0.15, 0.2, 0.3)
 """Rates of a budget that the layers share."""
@@ -133,7 +133,7 @@ def measure(model: LanguageModel, config: ExperimentConfig, sequences: int) -> d
     model.eval()
     right = scored = 0
     classes = torch.zeros(len(CLASSES))
-    active = torch.zeros(config.model.layers, len(CLASSES))
+    active = torch.zeros(config.model.activating_layers, len(CLASSES))
     stream = batches(config, "val")
     for _ in range(-(-sequences // config.data.batch_size)):
         inputs, answers = next(stream)
@@ -162,7 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to change in every run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--arms", nargs="*", metavar="NAME", help="which cells of the table: " + ", ".join(arms()))
+    parser.add_argument(
+        "--arms", nargs="*", choices=arms(), metavar="NAME", help=f"cells of the table: {', '.join(arms())}"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

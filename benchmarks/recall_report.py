@@ -18,6 +18,7 @@ from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
 PAGE = Path("docs/results_recall.md")
+SHORT_MEMORY = "model.memory_size=16"
 NOTES = """## What it says
 
 Read on 26 November 2026.
@@ -32,7 +33,8 @@ Read on 26 November 2026.
 - **A cost alone is no dial**: by seed, the same price ends at other rates and accuracies tens of points apart.
 - **Sparse attention reaches further.** What was trained with w = 64 is run with shorter memories below, which most of
   what lies between question and answer does not fit in. `always` fails as soon as w is less than that distance; sparse
-  decisions do not, as long as w holds what they activate. Trained with a short memory from the start, both fail.
+  decisions do not, as long as w holds what they activate. Trained with a short memory from the start, both fail (the
+  last table).
 
 ## How the schedule was found
 
@@ -49,30 +51,22 @@ One or two seeds each, on 25 November 2026: reasons to try, not results.
   training on it stays 1.000.
 - **Evidence measured from its own quantile**, so that a token at the edge has confidence 1/2, was worse than all else
   (0.20: keys and values are dropped before it is learnt what they are good for), and is not in the code.
-- **A short memory is learnt with a long one.** Trained with w = 16 from the start, `always` got 0.404 and
-  capacity+credit 0.3 got 0.403, as `never`: nothing is learnt before the reach is there. What was trained sparse with
-  w = 64 runs with w = 16 at 0.99 (`seqboat evaluate RUN model.memory_size=16`), `always` at 0.24. One seed.
 """
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half the width of the mean's 95 % interval (Student's t), of two values or more."""
-    return estimate(values).half
 
 
 def interval(values: Sequence[float]) -> str:
     """Mean and 95 % interval over seeds, in percent."""
-    mean, n = statistics.mean(values), len(values)
-    if n == 1:
-        return f"{100 * mean:.1f} (1 seed)"
-    return f"{100 * mean:.1f} ± {100 * half_width(values):.1f} ({n} seeds)"
+    found = estimate(values)
+    if found.runs == 1:
+        return f"{100 * found.mean:.1f} (1 seed)"
+    return f"{100 * found.mean:.1f} ± {100 * found.half:.1f} ({found.runs} seeds)"
 
 
-def by_arm(rows: Sequence[dict]) -> dict[str, list[dict]]:
-    """Runs of the table's cells, with no field changed."""
+def by_arm(rows: Sequence[dict], overrides: Sequence[str] = ()) -> dict[str, list[dict]]:
+    """Runs of the table's cells with these fields changed, and no others."""
     found = defaultdict(list)
     for row in rows:
-        if not row["overrides"]:
+        if row["overrides"] == list(overrides):
             found[row["arm"]].append(row)
     return {name: sorted(found[name], key=lambda row: row["seed"]) for name in arms() if name in found}
 
@@ -128,17 +122,24 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
         points = sorted(
             (statistics.mean(r["rate"] for r in runs), [r["accuracy"] for r in runs]) for runs in lines[kind]
         )
-        rates, right = [100 * rate for rate, _ in points], [[100 * a for a in accuracy] for _, accuracy in points]
-        means = [statistics.mean(values) for values in right]
-        errors = [half_width(values) if len(values) > 1 else 0 for values in right]
-        low = [min(error, mean) for error, mean in zip(errors, means, strict=True)]
-        high = [min(error, 100 - mean) for error, mean in zip(errors, means, strict=True)]
+        rates, right = [100 * rate for rate, _ in points], [estimate(values) for _, values in points]
+        half = [0 if found.runs == 1 else found.half for found in right]
+        low = [100 * min(h, found.mean) for h, found in zip(half, right, strict=True)]
+        high = [100 * min(h, 1 - found.mean) for h, found in zip(half, right, strict=True)]
         style = {
             "marker": "osD^vP*X"[number % 8],
             "capsize": 3,
-            "linestyle": "none" if kind in ("cost", "cost+credit") else "-",
+            "linestyle": "none" if kind.startswith("cost") else "-",  # a price is no rate
         }
-        axis.errorbar(rates, means, yerr=(low, high), label=kind, color=f"C{number}", alpha=0.85, **style)
+        axis.errorbar(
+            rates,
+            [100 * found.mean for found in right],
+            yerr=(low, high),
+            label=kind,
+            color=f"C{number}",
+            alpha=0.85,
+            **style,
+        )
     axis.set(xlabel="active tokens, %", ylabel="accuracy at the questions, %", ylim=(0, 104), xlim=(-2, 104))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=9)
@@ -154,10 +155,15 @@ def main() -> None:
     torch.set_num_threads(1)  # as the runs had
     seconds = sum(run["cpu_seconds"] for runs in found.values() for run in runs)
     runs = sum(map(len, found.values()))
+    short = by_arm(finished(), [SHORT_MEMORY])
+    short_memory = (
+        f"\nTrained with a short one from the start (`-- {SHORT_MEMORY}`):\n\n{accuracies(short)}" if short else ""
+    )
     picture = PAGE.with_name("recall.png")
     text = f"""# Where attention matters: noisy recall
 
-`python -m benchmarks.recall --seeds 5`, then `python -m benchmarks.recall_report`: `configs/{EXPERIMENT}.yaml`,
+`python -m benchmarks.recall --seeds 5`, then `python -m benchmarks.recall_report`, which writes this page from the runs
+in `docs/results_recall.jsonl`: `configs/{EXPERIMENT}.yaml`,
 CPU-sized and ours. {d.pairs} key-value pairs lie among noise in the first half of {d.length} tokens, {d.questions}
 questions in the second; {d.noise:.0%} of the tokens are noise. A guess among the values of the sequence is right
 {1 / d.pairs:.0%} of the time. {config.trainer.max_steps:,} updates of {d.batch_size} sequences, none seen twice;
@@ -180,7 +186,7 @@ Share of each class of token that is active, mean over seeds (a question is a ke
 Accuracy, %, of the same trained models when they are run with a shorter working memory than the
 {config.model.memory_size} they were trained with:
 
-{memories(found)}
+{memories(found)}{short_memory}
 {NOTES}
 {runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
 """

@@ -1,9 +1,9 @@
 """Do learned decisions pay on tasks that need attention less than recall does? The same cells as benchmarks.recall.
 
-    .venv/bin/python -m benchmarks.routing listops_short|text_tiny [--seeds 5] [--arms NAME ...]
+    .venv/bin/python -m benchmarks.routing listops_short|text_tiny [--seeds 5] [--out FILE] [--arms NAME ...]
 
-Every cell is `seqboat fit` on one thread; its line of runs/routing/<task>.jsonl has what the last validation said, so
-that a killed benchmark goes on where it was. `python -m benchmarks.routing_report` turns them into
+Every cell is `seqboat fit` on one thread; its line of docs/results_routing_<task>.jsonl (or `--out`) has what the last
+validation said, so that a killed benchmark goes on where it was. `python -m benchmarks.routing_report` turns them into
 docs/results_routing.md.
 """
 
@@ -19,7 +19,6 @@ from benchmarks.recall import CREDIT, NO_CREDIT, finished
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.experiment import fit
 
-RESULTS = Path("runs/routing")
 RATES = (0.1, 0.3)
 PRICES = (0.01, 0.03)
 CAPACITY = "model.configurator={{kind: capacity, temperature_scale: {scale}, rate: {rate}}}"
@@ -44,6 +43,11 @@ TASKS = {
 }
 
 
+def results(name: str) -> Path:
+    """Where the finished runs of a task are."""
+    return Path(f"docs/results_routing_{name}.jsonl")
+
+
 def arms(task: Task) -> dict[str, list[str]]:
     """Name of each cell of the table -> its overrides; SEED stands for the run's seed."""
     cells = {"never": ["model.configurator={kind: never}"], "always": ["model.configurator={kind: always}"]}
@@ -66,7 +70,7 @@ def run(task: Task, own: Sequence[str], seed: int) -> dict:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as directory:
         metrics = fit(config, Path(directory) / "run")["metrics"]
-    rates = [metrics[f"val/activation_rate/layer_{i}"] for i in range(config.model.layers)]
+    rates = [metrics[f"val/activation_rate/layer_{i}"] for i in range(config.model.activating_layers)]
     quality = {task.metric: metrics[f"val/{task.metric}"]}
     classes = {key.removeprefix("val/"): value for key, value in metrics.items() if "activation_rate_of" in key}
     return {**quality, "rate": metrics["val/activation_rate"], "rates": rates, "by_class": classes,
@@ -78,10 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="*", metavar="NAME", help="which cells of the table")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    task, out = TASKS[options.task], RESULTS / f"{options.task}.jsonl"
+    task, out = TASKS[options.task], options.out or results(options.task)
     cells = arms(task)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    if unknown := [name for name in options.arms or () if name not in cells]:
+        parser.error(f"--arms: there is no {unknown[0]!r}; expected some of {', '.join(cells)}")
     for seed in range(1, options.seeds + 1):
         for name in options.arms or cells:
             if any(row["arm"] == name and row["seed"] == seed for row in finished(out)):

@@ -12,8 +12,9 @@ import torch
 
 from benchmarks.measure import machine
 from benchmarks.recall import finished
-from benchmarks.recall_report import half_width, table
-from benchmarks.routing import PRICES, RATES, RESULTS, TASKS, Task, arms
+from benchmarks.recall_report import table
+from benchmarks.routing import PRICES, RATES, TASKS, Task, arms, results
+from seqboat_lab.analysis.statistics import estimate
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
@@ -35,15 +36,15 @@ Runs = dict[str, dict[int, dict]]
 
 def load(name: str) -> Runs:
     found: Runs = defaultdict(dict)
-    for row in finished(RESULTS / f"{name}.jsonl"):
+    for row in finished(results(name)):
         found[row["arm"]][row["seed"]] = row
     return {arm: found[arm] for arm in arms(TASKS[name]) if arm in found}
 
 
 def spread(values: Sequence[float], show: Callable[[float], str]) -> str:
     """Mean and half the width of its 95 % interval."""
-    half = f" ± {show(half_width(values))}" if len(values) > 1 else ""
-    return f"{show(statistics.mean(values))}{half}"
+    found = estimate(values)
+    return show(found.mean) + (f" ± {show(found.half)}" if found.runs > 1 else "")
 
 
 def shown(task: Task) -> Callable[[float], str]:
@@ -79,8 +80,16 @@ def differences(task: Task, found: Runs) -> str:
         if len(seeds) < 2:
             continue
         by_seed = [found[name][s][task.metric] - found[other][s][task.metric] for s in seeds]
-        clear = abs(statistics.mean(by_seed)) > half_width(by_seed)
-        rows.append((name, other, spread(by_seed, shown(task)), "yes" if clear else "no", str(len(seeds))))
+        difference = estimate(by_seed)
+        rows.append(
+            (
+                name,
+                other,
+                spread(by_seed, shown(task)),
+                "no" if difference.low <= 0 <= difference.high else "yes",
+                str(len(seeds)),
+            )
+        )
     return table(("decisions", "against", "difference in quality", "0 outside of the interval", "seeds"), rows)
 
 
@@ -129,7 +138,7 @@ CPU-sized and ours. The cells of [noisy recall](results_recall.md) on two tasks 
 without attention. `capacity` has the rate of its name, and while it falls a price of 0.01; `cost` is tempered softmax
 with a price of that much x mean probability of activation; `credit` is `model.confidence_on=output_and_value`;
 `as published` is the configuration's own tempered softmax. ± is half the width of a 95 % interval (Student's t over
-seeds). `python -m benchmarks.routing_report` writes this page.
+seeds). `python -m benchmarks.routing_report` writes this page from the runs in `docs/results_routing_*.jsonl`.
 
 {"".join(map(section, TASKS))}
 {NOTES}

@@ -102,17 +102,10 @@ def set_rate(
             mask = None if batch.padding_mask is None else batch.padding_mask.to(module.device)
             batch = Batch(batch.inputs.to(module.device), mask, batch.labels, batch.fresh)
             module(batch)
-            evidence.append(seen.pop()[real(batch)].cpu())
+            evidence.append(seen.pop()[batch.real()].cpu())
         hook.remove()
         above = quantile_above(torch.cat(evidence), torch.tensor(rate))
         configurator.threshold.copy_(above if rate > 0 else torch.full_like(above, torch.inf))
-
-
-def real(batch: Batch) -> Tensor:
-    """(B, L) bool: tokens that are not padding."""
-    if batch.padding_mask is not None:
-        return ~batch.padding_mask
-    return torch.ones_like(batch.inputs, dtype=torch.bool)
 
 
 def write(run_dir: Path, split: str, checkpoint: str, points: list[dict[str, float]]) -> None:

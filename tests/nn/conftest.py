@@ -8,6 +8,15 @@ from seqboat_lab.nn import SeqBoatLayer
 from seqboat_lab.nn.configurator import Decision
 
 
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Tensors this small are faster in one, above all where many processes share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_layer():
     def make(seed: int = 0, **fields) -> SeqBoatLayer:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.nn.largest import Largest
 from tests.nn.oracle import dense_layer
 
 ATTENTION = ("softmax", "relu2", "laplace")
@@ -181,20 +182,6 @@ def test_a_bidirectional_layer_refuses_to_be_stepped(make_layer):
 
 def test_nothing_of_size_length_squared_is_made(make_layer):
     """Counts elements of every tensor that autograd or the forward pass allocates."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.elements = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            for tensor in out if isinstance(out, (tuple, list)) else (out,):
-                if isinstance(tensor, torch.Tensor):
-                    self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
-            return out
-
     layer = make_layer(memory_size=16).float()
     largest = {}
     for length in (1024, 2048, 4096):

@@ -24,6 +24,12 @@ class Batch(NamedTuple):
     fresh: bool = True
     """The rows begin here, with no state; False: they go on where the last batch of the same rows ended."""
 
+    def real(self) -> torch.Tensor:
+        """(B, L) bool: tokens that are not padding."""
+        if self.padding_mask is not None:
+            return ~self.padding_mask
+        return torch.ones(self.inputs.shape[:2], dtype=torch.bool, device=self.inputs.device)
+
 
 @dataclass(frozen=True)
 class TaskSpec:

@@ -59,7 +59,7 @@ class ActivationPictures(Callback):
             out: ModelOutput = module(self.batch)
         if not out.activations:
             return
-        real = ~padding(self.batch)
+        real = self.batch.real()
         active = torch.stack([a.active[real][:KEPT] for a in out.activations]).cpu()
         if self.decisions is not None:
             changed = (active != self.decisions[:, : active.shape[1]]).float().mean(1)  # packed bits are in eights
@@ -74,17 +74,17 @@ class ActivationPictures(Callback):
         boards = [board for board in boards if hasattr(board, "add_figure")]
         if not boards:
             return
-        step, padded = trainer.global_step, padding(batch)
+        step, real = trainer.global_step, batch.real()
         confidence = [a.confidence.float() for a in activations]
         figure = None
         if batch.inputs.shape[1] <= LONGEST:
             shown = [c[: self.samples].cpu().numpy() for c in confidence]
-            lengths = (~padded[: self.samples]).sum(1).cpu().numpy()
+            lengths = real[: self.samples].sum(1).cpu().numpy()
             figure = activation_raster(shown, lengths, f"active tokens after {step} updates")
-        real = ~padded[0]
-        ids = batch.inputs[0][real][:READABLE].tolist()
+        ids = batch.inputs[0][real[0]][:READABLE].tolist()
         tokens = module.data.decode(ids) if module.data else []
-        read = token_raster(tokens, [c[0][real][:READABLE].cpu().numpy() for c in confidence]) if any(tokens) else None
+        of_tokens = [c[0][real[0]][:READABLE].cpu().numpy() for c in confidence]
+        read = token_raster(tokens, of_tokens) if any(tokens) else None
         for board in boards:
             if figure is not None:
                 board.add_figure("activation raster", figure, step)
@@ -92,17 +92,11 @@ class ActivationPictures(Callback):
                 board.add_image("activated tokens", read, step, dataformats="HWC")
             for i, activation in enumerate(activations):
                 if activation.evidence is not None:
-                    probability = torch.sigmoid(activation.evidence[~padded].float())
+                    probability = torch.sigmoid(activation.evidence[real].float())
                     board.add_histogram(f"confidence/layer_{i}", probability.cpu().numpy(), step)
                 layer = module.config.model.layer(i)
                 span, _ = attention_span(activation.active, layer.memory_size, module.config.model.bidirectional)
                 if len(span := span[span > 0]):
                     board.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
-        plt.close("all")
-
-
-def padding(batch: Batch) -> Tensor:
-    """(B, L) bool."""
-    if batch.padding_mask is not None:
-        return batch.padding_mask
-    return torch.zeros(batch.inputs.shape[:2], dtype=torch.bool, device=batch.inputs.device)
+        if figure is not None:
+            plt.close(figure)

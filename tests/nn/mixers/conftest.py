@@ -30,15 +30,6 @@ def make_config(kind: str, **fields) -> ModelConfig:
     return ModelConfig(kind=kind, mixers={kind: MIXER_CONFIGS[kind](**settings)}, **defaults | fields)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors of this size are faster in one, above all where many processes share the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def make():
     def make(kind: str, seed: int = 0, number: int = 1, **fields) -> nn.Module:

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.nn import LanguageModel
+from tests.nn.largest import Largest
 from tests.nn.mixers.conftest import SMALL, make_config
 from tests.nn.mixers.oracle import LOOPS, attention, channel_mix
 
@@ -151,19 +151,6 @@ def test_bfloat16_autocast_stays_close_to_float32(kind, make):
         same = (exact.active == half.active).all(1, keepdim=True).expand(2, 120)
     assert half.y.isfinite().all()
     assert (half.y.float() - exact.y)[same].norm() <= 0.03 * exact.y[same].norm()
-
-
-class Largest(TorchDispatchMode):
-    """Elements of the largest tensor that is made."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
-        return out
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

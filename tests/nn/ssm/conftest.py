@@ -7,15 +7,6 @@ from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn.ssm import SSM, make_ssm
 
 
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """These kernels are too small to share between threads, which only wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def make_kernel():
     def make(kernel: str, bidirectional: bool = False, d_model: int = 3, seed: int = 0, **fields) -> SSM:
