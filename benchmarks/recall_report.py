@@ -188,7 +188,7 @@ Accuracy, %, of the same trained models when they are run with a shorter working
 
 {memories(found)}{short_memory}
 {NOTES}
-{runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; code {code_version()}.
+{runs} runs, {seconds / 3600:.1f} CPU hours on {machine()}; page written by {code_version()}.
 """
     draw(found, picture)
     PAGE.write_text(text)

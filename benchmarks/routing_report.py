@@ -142,7 +142,7 @@ seeds). `python -m benchmarks.routing_report` writes this page from the runs in 
 
 {"".join(map(section, TASKS))}
 {NOTES}
-On {machine()}; code {code_version()}.
+On {machine()}; page written by {code_version()}.
 """
     PAGE.write_text(text)
     print(f"wrote {PAGE}")
