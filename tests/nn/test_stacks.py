@@ -10,7 +10,7 @@ from seqboat_lab.config.configurator import AlwaysConfig, NeverConfig
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.nn import Classifier, LanguageModel, SeqBoat
 from seqboat_lab.nn.models import Nothing
-from tests.nn.mixers.conftest import SMALL, one_thread  # noqa: F401  # a fixture
+from tests.nn.mixers.conftest import SMALL
 
 MIXERS = {kind: MIXER_CONFIGS[kind](**fields) for kind, fields in SMALL.items()}
 ALL = [kind for kind in MIXER_CONFIGS if kind != "hyena"]
