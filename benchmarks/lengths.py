@@ -2,8 +2,9 @@
 
     .venv/bin/python -m benchmarks.lengths [--out FILE] [KIND ...]
 
-One causal layer of width 128, one sequence of 1k to 64k random tokens, each measurement in a process of its own. A mixer
-is not measured further where a pass would take more than a minute, by how its time grew, or more memory than there is.
+One causal layer of width 128, one sequence of 1k to 64k random tokens, each measurement in a process of its own. A
+mixer is not measured further where a pass would take more than a minute, by how its time grew, or more memory than
+there is.
 Every measurement is a line of docs/results_lengths.jsonl (or `--out`); those that are there are not made again.
 """
 

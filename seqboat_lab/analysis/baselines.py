@@ -72,7 +72,7 @@ def _training(sweep: Sweep, row: Row) -> dict[str, Any]:
         return {"training_flops": None}
     config = run_config(run)
     rates = [row[f"val/activation_rate/layer_{i}"] for i in range(config.model.activating_layers)]
-    return {"training_flops": flops_of(config, make_datamodule(config), rates)[1]}
+    return {"training_flops": flops_of(config, make_datamodule(config), rates, training=True)}
 
 
 class Best(NamedTuple):

@@ -36,19 +36,18 @@ class Cost(NamedTuple):
 def cost_of(config: ExperimentConfig, rates: Sequence[float]) -> Cost:
     """With these activation rates, one per layer that decides."""
     datamodule = make_datamodule(config)
-    forward, training = flops_of(config, datamodule, rates) if config.model.is_stack else (None, None)
     parameters = count_parameters(make_module(config, datamodule).model)
-    return Cost(datamodule.spec.max_length, list(rates), parameters, forward, training)
+    length, counted = datamodule.spec.max_length, config.model.is_stack
+    forward, training = (flops_of(config, datamodule, rates, step) if counted else None for step in (False, True))
+    return Cost(length, list(rates), parameters, forward, training)
 
 
-def flops_of(config: ExperimentConfig, datamodule: TaskDataModule, rates: Sequence[float]) -> tuple[float, float]:
-    """FLOPs per token of a forward pass, and of a forward and backward pass."""
+def flops_of(
+    config: ExperimentConfig, datamodule: TaskDataModule, rates: Sequence[float], training: bool = False
+) -> float:
+    """FLOPs per token of a forward pass; `training`: of a forward and a backward pass."""
     spec = datamodule.spec
-    both = (
-        cost_per_token(config.model, spec.max_length, rates, spec.vocabulary_per_token, training)["total"]
-        for training in (False, True)
-    )
-    return next(both), next(both)
+    return cost_per_token(config.model, spec.max_length, rates, spec.vocabulary_per_token, training)["total"]
 
 
 class Measured(NamedTuple):
@@ -71,9 +70,8 @@ def measure(config: ExperimentConfig) -> Measured:
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
     model = make_module(config, datamodule).model.to(device)
     shape = (size, spec.max_length)
-    real = spec.vocab_size is None
-    inputs = torch.randn(shape) if real else torch.randint(min(1, spec.vocab_size - 1), spec.vocab_size, shape)
-    inputs = inputs.to(device)
+    words = spec.vocab_size  # of which 0 may be padding
+    inputs = (torch.randn(shape) if words is None else torch.randint(words > 1, words, shape)).to(device)
 
     def step() -> None:
         model.zero_grad()

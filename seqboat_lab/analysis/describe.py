@@ -56,7 +56,8 @@ def describe(config: ExperimentConfig, rate: float | None = None) -> None:
         f"forward pass, {length:,} tokens, {activation}; other = norms, and a classifier's embedding and head"
     )
     if stack:
-        console.print(f"training step, forward and backward: {flops_of(config, datamodule, rates)[1]:,.0f} per token")
+        step = flops_of(config, datamodule, rates, training=True)
+        console.print(f"training step, forward and backward: {step:,.0f} FLOPs per token")
         if (carried := state_bytes(config.model, length, rates)) is not None:
             console.print(f"a stream carries {in_bytes(carried)} after that length")
     unused = sum(p.numel() for p in model.parameters()) - parameters["total"]
@@ -73,7 +74,9 @@ def describe_side_by_side(configs: Mapping[str, ExperimentConfig], rate: float |
     """
     every = [(config, rates_of(config, rate)) for config in configs.values()]
     costs = [cost_of(config, rates) for config, rates in every]
-    states = [state_bytes(config.model, cost.length, cost.rates) for (config, _), cost in zip(every, costs, strict=True)]
+    states = [
+        state_bytes(config.model, cost.length, cost.rates) for (config, _), cost in zip(every, costs, strict=True)
+    ]
     rows = {
         "task": [config.task for config, _ in every],
         "model": [f"{config.model.layers} x {named(config)}" for config, _ in every],
@@ -88,12 +91,12 @@ def describe_side_by_side(configs: Mapping[str, ExperimentConfig], rate: float |
     if measured:
         found = [measure(config) for config, _ in every]
         rows |= {
-            "tokens of a batch": [f"{c.data.batch_size * cost.length:,}" for (c, _), cost in zip(every, costs, strict=True)],
+            "sequences of a batch": [f"{config.data.batch_size:,}" for config, _ in every],
             "seconds, forward": [f"{each.forward:.3g}" for each in found],
             "seconds, training step": [f"{each.step:.3g}" for each in found],
             "peak memory of the step": [in_bytes(each.peak) for each in found],
             "activation rate then": ["-" if each.rate is None else f"{each.rate:.0%}" for each in found],
-        }  # fmt: skip
+        }
     table = Table("")
     for name in configs:
         table.add_column(Text(name, overflow="fold"), justify="right")

@@ -19,7 +19,7 @@ from seqboat_lab.training.experiment import make_datamodule, make_module
 WIDTH = "model.d_model"
 FOLLOW = ("d_hidden", "ffn_hidden")
 """Widths of seqboat, mega and ssm layers that keep their ratio to it."""
-WIDEST_STEP = 1024
+WIDEST_STEP = 256
 """Settings that admit no width up to here admit none."""
 FARTHEST = 0.25
 """A width that costs so much more or less is no match."""
@@ -57,21 +57,17 @@ def match(config: ExperimentConfig, to: str, like: Sequence[str], rate: float | 
     follow: dict[str, float] = {}  # other widths, as multiples of d_model
 
     def widths(width: int) -> dict[str, int]:
-        return {WIDTH: width} | {key: max(1, round(ratio * width)) for key, ratio in follow.items()}
+        return {"d_model": width} | {name: max(1, round(ratio * width)) for name, ratio in follow.items()}
 
     def baseline(width: int) -> ExperimentConfig:
-        return build(ExperimentConfig, merge(values, widths(width), ExperimentConfig))
+        return build(ExperimentConfig, {**values, "model": {**values["model"], **widths(width)}})
 
     step = _step(baseline, config.model.d_model)
     model = baseline(step).model
     if any(isinstance(model.settings(kind), SeqBoatMixerConfig) for kind in model.kinds):
         given = {item.partition("=")[0] for item in like}
-        sizes = {name: getattr(config.model, name) for name in FOLLOW}
-        follow |= {
-            f"model.{name}": size / config.model.d_model
-            for name, size in sizes.items()
-            if size and f"model.{name}" not in given
-        }
+        sizes = {name: getattr(config.model, name) for name in FOLLOW if f"model.{name}" not in given}
+        follow |= {name: size / config.model.d_model for name, size in sizes.items() if size}
     if to == "flops":
         for each in (config.model, model):
             expected = f"--to parameters, since flops are counted of layers only, not of model.kind {each.kind}"
@@ -84,14 +80,14 @@ def match(config: ExperimentConfig, to: str, like: Sequence[str], rate: float | 
         datamodule = make_datamodule(tried)
         if to == "parameters":
             return count_parameters(make_module(tried, datamodule).model)
-        return flops_of(tried, datamodule, expected_rates(tried.model, otherwise=learnt))[0]
+        return flops_of(tried, datamodule, expected_rates(tried.model, otherwise=learnt))
 
     wanted = target.parameters if to == "parameters" else target.forward
     assert wanted is not None  # a stack's FLOPs are counted
     width = _nearest(cost, step, wanted, to)
     found = baseline(width)
     rates = expected_rates(found.model, otherwise=learnt)
-    chosen = [f"{key}={value}" for key, value in widths(width).items()]
+    chosen = [f"model.{name}={value}" for name, value in widths(width).items()]
     return Match(target, cost_of(found, rates), width, found, [*like, *chosen])
 
 
@@ -124,8 +120,9 @@ def _nearest(cost: Callable[[int], float], step: int, wanted: float, to: str) ->
     best = min(costs, key=lambda width: abs(costs[width] - wanted))
     if abs(costs[best] / wanted - 1) > FARTHEST:
         around = " and ".join(f"{width} {found / wanted:.2f}" for width, found in costs.items())
-        raise ConfigError("--to", f"{to} cannot be reached: of the widths that the baseline's settings admit, multiples of "
-                          f"{step}, the nearest cost {around} times as much; change them, such as its heads or layers")  # fmt: skip
+        admitted = f"of the widths that the baseline's settings admit, multiples of {step}, the nearest cost {around}"
+        reason = f"{to} cannot be reached: {admitted} times as much; change them, such as its heads or layers"
+        raise ConfigError("--to", reason)
     return best
 
 

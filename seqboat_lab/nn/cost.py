@@ -117,8 +117,9 @@ def expected_rates(config: ModelConfig, asked: float | None = None, otherwise: f
             return asked
         if isinstance(layer.mixer, ModConfig):
             return layer.mixer.capacity
-        dialled = isinstance(layer.mixer, SeqBoatMixerConfig) and isinstance(layer.configurator, CapacityConfig)
-        return layer.configurator.rate if dialled else otherwise
+        if isinstance(layer.mixer, SeqBoatMixerConfig) and isinstance(layer.configurator, CapacityConfig):
+            return layer.configurator.rate
+        return otherwise
 
     return [rate(config.layer(i)) for i in config.deciding]
 

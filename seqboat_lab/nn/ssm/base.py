@@ -12,7 +12,7 @@ from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
 
 
 class FLOPs(NamedTuple):
-    """Cost of a forward pass per token, in floating-point operations (a multiply-add is 2), and of the backward pass."""
+    """Cost per token of a forward pass, in floating-point operations (a multiply-add is 2), and of a backward pass."""
 
     matmul: float
     """In matrix products over the sequence."""
