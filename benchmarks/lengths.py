@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import Case, layer_and_input, training_step
-from benchmarks.measure import DEVICE, in_own_process, limit_memory, machine, wait
+from benchmarks.measure import DEVICE, few_seconds, in_own_process, limit_memory, machine, wait
 from seqboat_lab.analysis.cost import peak_of_tensors
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
@@ -68,9 +67,9 @@ def measured(kind: str, length: int) -> dict[str, Any]:
     )
     layer.eval()
     with torch.no_grad():
-        row["forward"] = seconds(lambda: layer(x))
+        row["forward"] = few_seconds(lambda: layer(x))
     layer.train()
-    row["step"] = seconds(lambda: training_step(layer, x))
+    row["step"] = few_seconds(lambda: training_step(layer, x))
     row["peak_bytes"] = peak_of_tensors(lambda: training_step(layer, x)) if row["step"] < LONGEST / 4 else None
     layer.eval()
     if MIXER_CONFIGS.settings("kind", kind).state != "none":
@@ -90,18 +89,6 @@ def streamed(layer: Any, x: torch.Tensor) -> tuple[float, int]:
         wait()
         times.append(time.perf_counter() - start)
     return sorted(times)[STREAMED // 2], size
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """The median of three after a first one; of what takes long, the first one."""
-    times: list[float] = []
-    while len(times) < 4 and (not times or times[0] < 2):
-        wait()
-        start = time.perf_counter()
-        run()
-        wait()
-        times.append(time.perf_counter() - start)
-    return times[0] if len(times) == 1 else sorted(times[1:])[1]
 
 
 def finished(path: Path = RESULTS) -> list[dict[str, Any]]:
