@@ -73,7 +73,8 @@ def task_part(task: str, rows: Sequence[dict[str, Any]], picture: Path) -> str:
     """Heading, figure and table of one task."""
     found, front = best_of_each(rows), [row for row in rows if row["mixer"] == FRONT]
     metric, direction = rows[0]["metric"], rows[0]["direction"]
-    figure = quality_figure(found, front, metric, direction, f"{rows[0]['task']}, {rows[0]['steps']} updates")
+    steps = max(row["steps"] or 0 for row in rows if row["mixer"] != FRONT)
+    figure = quality_figure(found, front, metric, direction, f"{rows[0]['task']}, {steps:,} updates")
     figure.savefig(picture, dpi=100)
     plt.close(figure)
     rates = sorted({row["lr"] for row in rows if row["lr"] is not None})
@@ -107,7 +108,7 @@ def task_part(task: str, rows: Sequence[dict[str, Any]], picture: Path) -> str:
     unit = ", %" if percent(metric) == 100 else ""
     return f"""## {TITLES.get(task, task)}
 
-`sweeps/baselines_{task}.yaml`, {rows[0]["steps"]:,} updates, {seeds} seed{"s" * (seeds != 1)}; {name}{unit} at each
+`sweeps/baselines_{task}.yaml`, {steps:,} updates, {seeds} seed{"s" * (seeds != 1)}; {name}{unit} at each
 learning rate, the best one in bold and in the other columns; best mixer first.
 
 ![Quality against FLOPs and seconds]({picture.name})
