@@ -34,8 +34,8 @@ class Mamba(Mixer):
 
     [z, x, B, C, dt] = W_in u; x, B and C pass through a short causal convolution and silu; dt = softplus(dt + bias).
     B and C are the same for all heads. Initialised like the authors' code (state-spaces/mamba, mamba2_simple.py and
-    _init_weights of mixer_seq_simple.py): A uniform in -[1, 16], D = 1, weights as torch has them, those that add to the
-    residual stream divided by the root of how many do.
+    mixer_seq_simple.py's _init_weights): A uniform in -[1, 16], D = 1, weights as torch has them, those that add to
+    the residual stream divided by the root of how many do.
     """
 
     def __init__(self, config: ModelConfig, number: int = 0):

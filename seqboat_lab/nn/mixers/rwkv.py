@@ -136,7 +136,7 @@ class TimeMix(Mixer):
 
 
 class ChannelMix(Mixer):
-    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23); initialised like `TimeMix`."""
+    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23). Starts like `TimeMix`."""
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
