@@ -15,8 +15,8 @@ SHARPNESS = 16
 
 
 class GatedLinearAttention(Mixer):
-    """W_O (silu(W_R x + b) * LayerNorm(o)), o_t = S_t^T q_t, S_t = diag(alpha_t) S_{t-1} + k_t v_t^T of every head, alpha
-    = sigmoid(W_2 W_1 x + b)^(1/16); queries and keys are d / 2 wide. The state is S (B, heads, K, V).
+    """W_O (silu(W_R x + b) * LayerNorm(o)), o_t = S_t^T q_t, S_t = diag(alpha_t) S_{t-1} + k_t v_t^T of every head,
+    alpha = sigmoid(W_2 W_1 x + b)^(1/16); queries and keys are d / 2 wide. The state is S (B, heads, K, V).
 
     Like the authors' code (berlino/gated_linear_attention): q is divided by sqrt(K) and k by sqrt(V), which matters
     only beside the norm's eps; the norm has no weights; queries, keys and decays start Xavier uniform with gain
