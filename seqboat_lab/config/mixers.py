@@ -136,7 +136,8 @@ class HyenaConfig(ResidualConfig):
     filter_width: int = 64
     """Width of the network that makes the filters."""
     filter_length: int = 1024
-    """Lag that the network sees as 1, about the longest the filters start with: the paper sets the longest sequence."""
+    """Lag that the network sees as 1, about the longest the filters reach at the start: the paper sets the longest
+    sequence. Shorter reaches less far, longer sees near lags less sharply."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -146,7 +147,8 @@ class HyenaConfig(ResidualConfig):
 
 @dataclass(frozen=True)
 class MambaConfig(ResidualConfig):
-    """Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a selective state space with one decay per head and token."""
+    """Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a selective state space with one decay per head and token. It has no
+    feed-forward part unless `ffn_ratio` asks for one, a SwiGLU."""
 
     ffn_ratio: float = 0.0
     state_size: int = 64
