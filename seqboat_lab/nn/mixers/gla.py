@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, SwiGLU, normal
-from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay_flops, exact
 from seqboat_lab.nn.norms import EPS
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -25,6 +26,7 @@ class GatedLinearAttention(Mixer):
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.channel_decay = recurrence(config, "channel_decay")
         d, self.heads = config.d_model, config.mixer.heads
         self.qk_proj = nn.Linear(d, d, bias=False)
         self.v_proj = nn.Linear(d, d, bias=False)
@@ -46,7 +48,7 @@ class GatedLinearAttention(Mixer):
         q, k, v, log_alpha = self.project(x)
         with torch.autocast(x.device.type, enabled=False):
             q, k, v, log_alpha = exact(q, k, v, log_alpha)
-            o, S = channel_decay(q, k, v, log_alpha, state)
+            o, S = self.channel_decay(q, k, v, log_alpha, state)
         return self.output(x, o.transpose(1, 2)), None if state is None else S
 
     def project(self, x: Tensor) -> list[Tensor]:

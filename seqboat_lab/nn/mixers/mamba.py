@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, SwiGLU
-from seqboat_lab.nn.mixers.linear_attention import exact, head_decay, head_decay_flops
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import exact, head_decay_flops
 from seqboat_lab.nn.norms import RMSNorm
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -40,6 +41,7 @@ class Mamba(Mixer):
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.head_decay = recurrence(config, "head_decay")
         d, settings = config.d_model, config.mixer
         self.N, self.inner, self.heads = settings.state_size, 2 * d, 2 * d // settings.head_size
         channels = self.inner + 2 * self.N
@@ -67,7 +69,9 @@ class Mamba(Mixer):
             values, B, C, dt = exact(values, B, C, dt)
             log_decay = -(torch.exp(self.A_log) * dt).mT  # (B, heads, L)
             heads = values.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, P)
-            y, h = head_decay(C.unsqueeze(1), B.unsqueeze(1), heads * dt.mT.unsqueeze(-1), log_decay, state and state.h)
+            y, h = self.head_decay(
+                C.unsqueeze(1), B.unsqueeze(1), heads * dt.mT.unsqueeze(-1), log_decay, state and state.h
+            )
             y = (y + self.D.view(-1, 1, 1) * heads).transpose(1, 2).flatten(2)
         return self.output(y, z), None if state is None else MambaState(xBC[:, xBC.shape[1] - width :], h)
 

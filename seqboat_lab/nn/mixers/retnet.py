@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import MLP, Mixer
-from seqboat_lab.nn.mixers.linear_attention import exact, head_decay, head_decay_flops
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import exact, head_decay_flops
 from seqboat_lab.nn.positions import turn
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -35,6 +36,7 @@ class Retention(Mixer):
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.head_decay = recurrence(config, "head_decay")
         d, self.heads = config.d_model, config.mixer.heads
         self.q_proj, self.k_proj = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
         self.v_proj, self.g_proj = nn.Linear(d, 2 * d, bias=False), nn.Linear(d, 2 * d, bias=False)
@@ -52,7 +54,7 @@ class Retention(Mixer):
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = exact(q, k, v)
             decay = self.log_decay(v).view(1, -1, 1).expand(1, -1, x.shape[1])
-            o, S = head_decay(q, k, v, decay, state and state.S)
+            o, S = self.head_decay(q, k, v, decay, state and state.S)
         return self.output(x, o.transpose(1, 2)), None if state is None else RetentionState(S, start + x.shape[1])
 
     def log_decay(self, like: Tensor) -> Tensor:

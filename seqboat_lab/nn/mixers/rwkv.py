@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, ffn_width
-from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay_flops, exact
 from seqboat_lab.nn.ssm.base import FLOPs
 
 NORM_EPS = 64e-5
@@ -49,6 +50,7 @@ class TimeMix(Mixer):
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.channel_decay = recurrence(config, "channel_decay")
         d, rank, self.heads = config.d_model, config.mixer.lora, config.mixer.heads
         depth = number / max(1, config.layers - 1)  # 0 in the first layer, 1 in the last
         left = 1 - number / config.layers
@@ -86,7 +88,7 @@ class TimeMix(Mixer):
             k = k.masked_fill(padding_mask[:, None, :, None], 0.0)
         with torch.autocast(x.device.type, enabled=False):
             r, k, v, log_w = exact(r, k, v, log_w)
-            o, S = channel_decay(r, k, v, log_w, state and state.S, before=True)
+            o, S = self.channel_decay(r, k, v, log_w, state and state.S, before=True)
             o = o + (r * self.bonus(k)).sum(-1, keepdim=True) * v
         return self.output(o.transpose(1, 2).flatten(2), gate), None if state is None else TimeMixState(x[:, -1], S)
 
