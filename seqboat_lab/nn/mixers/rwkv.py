@@ -29,10 +29,9 @@ def shift(x: Tensor, last: Tensor | None) -> Tensor:
 
 
 def orthogonal(linear: nn.Linear, scale: float) -> None:
-    """Orthogonal with the given gain, more for maps that widen; 0 = zeros (the authors' code)."""
-    rows, columns = linear.weight.shape
+    """Orthogonal with the given gain; 0 = zeros."""
     if scale:
-        nn.init.orthogonal_(linear.weight, gain=scale * max(1.0, rows / columns) ** 0.5)
+        nn.init.orthogonal_(linear.weight, gain=scale)
     else:
         nn.init.zeros_(linear.weight)
 
@@ -43,6 +42,9 @@ class TimeMix(Mixer):
 
     r, k, v, g are linear maps, and d = log(-log w) a low-rank one, of mixtures of x_t and x_{t-1} whose share depends
     on both: ddlerp(a, b) = a + (b - a) (lambda + tanh(m A) B) with m = a + (b - a) mu.
+
+    Initialised like the authors' code (BlinkDL/RWKV-LM, RWKV-v5/src/model.py, RWKV_Tmix_x060 and generate_init_weight
+    as of May 2024): ramps over the channels that depend on the layer, orthogonal maps, zeros for the output.
     """
 
     def __init__(self, config: ModelConfig, number: int = 0):
@@ -74,6 +76,7 @@ class TimeMix(Mixer):
         ):
             orthogonal(linear, scale)
         self.norm = nn.GroupNorm(self.heads, d, eps=NORM_EPS)
+        nn.init.constant_(self.norm.weight, ((1 + number) / config.layers) ** 0.7)
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: TimeMixState | None = None
@@ -133,7 +136,7 @@ class TimeMix(Mixer):
 
 
 class ChannelMix(Mixer):
-    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23)."""
+    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23). Starts like `TimeMix`."""
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
