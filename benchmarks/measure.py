@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def machine() -> str:
         ]
         model = names[0] if names else model
     return f"{torch.get_num_threads()} threads of {model}, torch {torch.__version__}"
+
+
+def limit_memory(share: float = 0.8) -> None:
+    """Lets this process have so much of the machine's memory and no more: what needs more fails, and nothing else."""
+    if DEVICE == "cpu":
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        resource.setrlimit(resource.RLIMIT_DATA, (int(share * total), resource.RLIM_INFINITY))
 
 
 def wait() -> None:

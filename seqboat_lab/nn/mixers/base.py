@@ -212,11 +212,11 @@ class Block(nn.Module):
         return x, None, tuple(states)
 
 
-def block_flops(config: ModelConfig, length: int) -> dict[str, float]:
+def block_flops(config: ModelConfig, length: int) -> dict[str, FLOPs]:
     """FLOPs per token of one layer that is a `Block`: of its mixer, both directions, and of its feed-forward part."""
     kind = MIXER_CONFIGS.implementation(config.kind)
     ways = 2 if config.bidirectional and not kind.two_sided else 1
     with torch.device("meta"):  # only its class is asked for
         feed_forward = kind.feed_forward(config)
-    ffn = 0.0 if feed_forward is None else sum(feed_forward.flops(config, length))
-    return {"mixer": ways * sum(kind.flops(config, length)), "ffn": ffn}
+    ffn = FLOPs(0.0, 0.0) if feed_forward is None else feed_forward.flops(config, length)
+    return {"mixer": FLOPs(*(ways * flops for flops in kind.flops(config, length))), "ffn": ffn}

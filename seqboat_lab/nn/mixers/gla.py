@@ -88,4 +88,4 @@ class GatedLinearAttention(Mixer):
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads, rank = config.d_model, config.mixer.heads, config.mixer.gate_rank
         attention = channel_decay_flops(heads, d // 2 // heads, d // heads, length)
-        return FLOPs(8.0 * d * d + 3.0 * d * rank + attention, 0.0)
+        return attention._replace(matmul=8.0 * d * d + 3.0 * d * rank + attention.matmul)

@@ -101,4 +101,5 @@ class Hyena(Mixer):
         d = config.d_model
         n = good_length(2 * length - 1)
         short = 2.0 * 3 * d * 3 * (length + 2) / length
-        return FLOPs(8.0 * d * d + short, 2 * d * fft_flops(n) / length)
+        ffts = 2 * d * fft_flops(n) / length
+        return FLOPs(8.0 * d * d + short, ffts, -ffts)

@@ -120,4 +120,5 @@ class Mamba(Mixer):
         heads, channels = 2 * d // P, 2 * d + 2 * N
         projections = 2.0 * d * (2 * d + channels + heads) + 4.0 * d * d
         convolution = 2.0 * channels * settings.conv
-        return FLOPs(projections + convolution + head_decay_flops(heads, N, P, length, shared=True), 0.0)
+        scan = head_decay_flops(heads, N, P, length, shared=True)
+        return scan._replace(matmul=projections + convolution + scan.matmul)

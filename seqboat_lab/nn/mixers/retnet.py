@@ -102,4 +102,5 @@ class Retention(Mixer):
     @staticmethod
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads = config.d_model, config.mixer.heads
-        return FLOPs(16.0 * d * d + head_decay_flops(heads, d // heads, 2 * d // heads, length, shared=False), 0.0)
+        retention = head_decay_flops(heads, d // heads, 2 * d // heads, length, shared=False)
+        return retention._replace(matmul=16.0 * d * d + retention.matmul)

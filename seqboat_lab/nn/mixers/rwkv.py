@@ -134,7 +134,7 @@ class TimeMix(Mixer):
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads, rank = config.d_model, config.mixer.heads, config.mixer.lora
         attention = channel_decay_flops(heads, d // heads, d // heads, length)
-        return FLOPs(10.0 * d * d + 28.0 * d * rank + attention, 0.0)
+        return attention._replace(matmul=10.0 * d * d + 28.0 * d * rank + attention.matmul)
 
 
 class ChannelMix(Mixer):
