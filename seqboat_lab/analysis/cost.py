@@ -71,7 +71,7 @@ def measure(config: ExperimentConfig) -> Measured:
     model = make_module(config, datamodule).model.to(device)
     shape = (size, spec.max_length)
     words = spec.vocab_size  # of which 0 may be padding
-    inputs = (torch.randn(shape) if words is None else torch.randint(words > 1, words, shape)).to(device)
+    inputs = (torch.randn(shape) if words is None else torch.randint(int(words > 1), words, shape)).to(device)
 
     def step() -> None:
         model.zero_grad()

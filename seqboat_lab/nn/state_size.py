@@ -29,7 +29,8 @@ def state_bytes(config: ModelConfig, length: int, activation_rates: Sequence[flo
 def _of_layer(layer: ModelConfig, number: int, length: int, rate: float) -> int:
     if isinstance(layer.mixer, ModConfig):  # how many it keeps depends on the tokens: keys and values of a share
         return round(rate * length) * 2 * layer.d_model * torch.float32.itemsize
-    state = make_layer(layer, number).init_state(1)
+    module: Any = make_layer(layer, number)
+    state = module.init_state(1)
     if not any(t.numel() == 0 for t in tensors_in(state)):
         return bytes_of(state)
     with FakeTensorMode():  # a window fills, a cache grows: shapes alone, nothing is computed
