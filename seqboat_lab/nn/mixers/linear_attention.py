@@ -83,7 +83,9 @@ def channel_decay(
 
 def _chunks(x: Tensor, T: int) -> Tensor:
     """(B, H, L, .) -> (B, H, n, T, .); what fills the last chunk adds nothing and decays nothing."""
-    return F.pad(x, (0, 0, 0, -x.shape[2] % T)).unflatten(2, (-1, T))
+    B, H, L, width = x.shape
+    fill = x.new_zeros(B, H, -L % T, width)  # F.pad by 0 has other strides than torch.compile expects
+    return torch.cat([x, fill], 2).unflatten(2, (-1, T))
 
 
 def _carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
