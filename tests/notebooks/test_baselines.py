@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "baselines.ipynb"
@@ -59,6 +60,7 @@ def test_it_shows_each_mixer_at_its_best_learning_rate(tmp_path, monkeypatch):
     assert "8 x, 10 to 80" in printed
 
 
+@pytest.mark.slow  # another kernel
 def test_without_results_it_says_how_to_make_them(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQBOAT_RESULTS", str(tmp_path))
     printed, _ = run(tmp_path)

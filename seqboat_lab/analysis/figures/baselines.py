@@ -28,7 +28,7 @@ def quality_figure(
     and against seconds of the run; beside them the front that a search over SeqBoat's own fields found, if any.
 
     Args:
-        front: rows with quality, forward_flops and seconds.
+        front: rows with quality, forward_flops, seconds and steps.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, constrained_layout=True)
     mixers = sorted(best.mixer for best in found)
@@ -52,7 +52,9 @@ def _draw_front(axis: Axes, front: Sequence[Mapping[str, Any]], cost: str) -> No
     points = sorted((row[cost], row["quality"]) for row in front if row.get(cost) is not None)
     if points:
         line = "--" if cost == "forward_flops" else "none"  # it is a front of FLOPs, not of seconds
-        axis.plot(*zip(*points, strict=True), linestyle=line, marker=".", color="0.4", label="seqboat, searched")
+        updates = ", ".join(f"{steps:,}" for steps in sorted({row["steps"] for row in front}))
+        name = f"seqboat, searched ({updates} updates)"
+        axis.plot(*zip(*points, strict=True), linestyle=line, marker=".", color="0.4", label=name)
 
 
 LENGTH_PANELS = {
