@@ -51,9 +51,10 @@ def match(config: ExperimentConfig, to: str, like: Sequence[str], rate: float | 
     Everything else stays as the experiment or `like` say; only widths inside seqboat, mega and ssm layers and their
     feed-forward parts keep their ratio to d_model. Raises `ConfigError` where no width comes near.
     """
-    if any(item.partition("=")[0] == WIDTH for item in like):
+    ours, values = to_dict(config)["model"], merge(to_dict(config), like, ExperimentConfig)
+    same = {name for name, value in values["model"].items() if value == ours.get(name)}
+    if "d_model" not in same:
         raise ConfigError(WIDTH, "is what match looks for; leave it out of --like")
-    values = merge(to_dict(config), like, ExperimentConfig)
     follow: dict[str, float] = {}  # other widths, as multiples of d_model
 
     def widths(width: int) -> dict[str, int]:
@@ -65,9 +66,7 @@ def match(config: ExperimentConfig, to: str, like: Sequence[str], rate: float | 
     step = _step(baseline, config.model.d_model)
     model = baseline(step).model
     if any(isinstance(model.settings(kind), SeqBoatMixerConfig) for kind in model.kinds):
-        given = {item.partition("=")[0] for item in like}
-        sizes = {name: getattr(config.model, name) for name in FOLLOW if f"model.{name}" not in given}
-        follow |= {name: size / config.model.d_model for name, size in sizes.items() if size}
+        follow |= {name: ours[name] / ours["d_model"] for name in FOLLOW if name in same and ours[name]}
     if to == "flops":
         for each in (config.model, model):
             expected = f"--to parameters, since flops are counted of layers only, not of model.kind {each.kind}"

@@ -80,6 +80,8 @@ def test_what_is_pasted_gives_what_was_shown(capsys):
     [
         (["--like", "model.kind=transfomer"], "unknown .*transfomer.*did you mean 'transformer'"),
         (["--like", "model.kind=transformer", "model.d_model=32"], "model.d_model: is what match looks for"),
+        (["--like", "model={kind: transformer, d_model: 32}"], "model.d_model: is what match looks for"),
+        (["--like", "model.knid=transformer"], "model.knid: unknown field .*did you mean 'kind'"),
         (["--like", "transformer"], "transformer: expected an override of the form key=value"),
         (["--like", "model.kind=bag"], "--to: 'flops' .* not of model.kind bag"),
         (["--like", "model.kind=transformer", "model.layers=40"], "flops cannot be reached: .* multiples of 8"),
