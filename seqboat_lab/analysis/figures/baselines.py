@@ -43,7 +43,7 @@ def quality_figure(
     axes[0].set_ylabel(label(metric))
     if direction == "minimize":
         axes[0].invert_yaxis()  # better is up
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.suptitle(plain(title), fontsize=10)
     return figure
 
@@ -77,5 +77,5 @@ def lengths_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.set_title(text, fontsize=10)
         axis.set_xlabel("tokens")
         axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure
