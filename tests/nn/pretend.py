@@ -8,6 +8,7 @@ this has values, so shapes that depend on them, and decisions, are real ones.
 import traceback
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -58,15 +59,18 @@ class PretendCuda(TorchDispatchMode):
         super().__init__()
         self.waits: list[str] = []
         """Operations whose end the CPU waits for, each with the place in the package that asked for it."""
-        self.spelling = _Spelling()
+        self.driver = patch("torch.cuda._lazy_init")  # asked for where Python code says `device=cuda`
+        self.numbers = _Numbers()
 
     def __enter__(self):
-        self.spelling.__enter__()
+        self.driver.start()
+        self.numbers.__enter__()
         return super().__enter__()
 
     def __exit__(self, *error):
         super().__exit__(*error)
-        self.spelling.__exit__(*error)
+        self.numbers.__exit__(*error)
+        self.driver.stop()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs, given = kwargs or {}, []
@@ -79,7 +83,7 @@ class PretendCuda(TorchDispatchMode):
         if here and not copied and any(t.dim() for t in elsewhere):
             raise RuntimeError(f"{func} of tensors on {CUDA} and on cpu")
         out = func(*args, **kwargs)
-        there = device == STAND_IN if device is not None else isinstance(given[0], OnCuda) if copied else bool(here)
+        there = _is_device(device) if device is not None else isinstance(given[0], OnCuda) if copied else bool(here)
         if here or there:
             crosses = copied and (bool(elsewhere) or not there) and not _in_the_background(args, kwargs)
             if packet in WAITS or crosses or _by_mask(packet, args):
@@ -87,15 +91,15 @@ class PretendCuda(TorchDispatchMode):
         return _moved(out, {id(t.host): t for t in here}) if there else out
 
 
-class _Spelling(TorchFunctionMode):
-    """`device=cuda:0`, which torch would want a driver for, becomes the stand-in."""
+class _Numbers(TorchFunctionMode):
+    """Python numbers that become tensors on the device, which torch's core brings there past all modes."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor) and kwargs.get("device") == CUDA:
+        numbers = func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor)
+        if numbers and _is_device(kwargs.get("device")):
             return func(*args, **{**kwargs, "device": "cpu"}).to(STAND_IN)
-        args = tuple(STAND_IN if _is_cuda(a) else a for a in args)
-        return func(*args, **{name: STAND_IN if _is_cuda(a) else a for name, a in kwargs.items()})
+        return func(*args, **kwargs)
 
 
 def on_cuda(value: Any) -> Any:
@@ -110,8 +114,8 @@ def left_behind(value: Any) -> list[Tensor]:
     return [t for t in tree_leaves(value) if isinstance(t, Tensor) and not t.is_cuda]
 
 
-def _is_cuda(value: Any) -> bool:
-    return isinstance(value, torch.device) and value.type == "cuda"
+def _is_device(value: Any) -> bool:
+    return isinstance(value, torch.device) and value.type in (CUDA.type, STAND_IN.type)
 
 
 def _on_host(value: Any, given: list[Tensor]) -> Any:
@@ -121,7 +125,7 @@ def _on_host(value: Any, given: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
         given.append(value)
         return value.host if isinstance(value, OnCuda) else value
-    return torch.device("cpu") if isinstance(value, torch.device) and value == STAND_IN else value
+    return torch.device("cpu") if _is_device(value) else value
 
 
 def _moved(value: Any, known: dict[int, OnCuda]) -> Any:
