@@ -15,7 +15,7 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search clean
+.PHONY: help setup sweep test test-slow test-slurm test-gpu fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: setup  ## the test suite, under 10 minutes on two cores
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-slurm: setup  ## the tests on a Slurm cluster that they start on this machine (apt-get install slurmctld slurmd slurm-client munge)
+	$(BIN)/python -m pytest -m slurm $(ARGS)
 
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu $(ARGS)

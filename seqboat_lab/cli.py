@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqboat_lab import command
 from seqboat_lab.analysis.commands import add_commands
+from seqboat_lab.cluster.commands import add_submit
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
 from seqboat_lab.terminal import Parser, check_number, open_streams, path
 
@@ -80,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("parent", type=int)
     sub.add_argument("--threads", type=int)
     sub.add_argument("--no-search", action="store_true")
+
+    sub = add("sweep-job", _sweep_job, None)
+    sub.add_argument("sweep", type=path)
+    sub.add_argument("--seconds", type=float)
+    sub.add_argument("--notice", type=float, default=120)
+
+    add_submit(add)
 
     sub = add("confirm", _confirm, "run a sweep's front again with new seeds, and evaluate it on the test split")
     sub.add_argument("directory", type=path, help="runs/sweeps/<name>")
@@ -198,6 +206,12 @@ def _sweep_worker(options: argparse.Namespace) -> None:
 
     sweep = parse_sweep(options.sweep)
     work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads, not options.no_search)
+
+
+def _sweep_job(options: argparse.Namespace) -> int:
+    from seqboat_lab.sweep.running.job import run_job
+
+    return run_job(options.sweep, options.seconds, options.notice)
 
 
 def _confirm(options: argparse.Namespace) -> None:

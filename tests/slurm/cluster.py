@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -96,17 +96,9 @@ def cluster(directory: Path) -> Iterator[dict[str, str]]:
         for process in reversed(running):
             process.send_signal(signal.SIGTERM)
         for process in running:
-            with _patience():
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             process.kill()
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    try:
-        yield
-    except subprocess.TimeoutExpired:
-        pass
 
 
 def _write(directory: Path, ports: list[int]) -> None:

@@ -27,6 +27,7 @@ from seqboat_lab.sweep.study.study import (
     BY_SEED,
     CONTINUES,
     ERROR,
+    JOB,
     KEY,
     MEASURED,
     RUN,
@@ -39,6 +40,8 @@ from seqboat_lab.sweep.study.study import (
 from seqboat_lab.sweep.study.trial_directory import key_of, make_run_directory
 
 POLL_SECONDS = 0.5
+RESUMES = "resumes"
+"""Attribute: the directory of the interrupted trial that this one goes on with."""
 LEAST_SPACE = 2**16  # bytes; with less, a run that failed is taken for one that found the disk full
 
 
@@ -56,7 +59,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         config = sweep.experiment_with({**trial.params, **_threads(threads)})
     except ConfigError as error:
         return _fail(study, trial, str(error))
-    if CONTINUES not in trial.user_attrs:
+    if CONTINUES not in trial.user_attrs and not _take_over(trial.user_attrs.get(RESUMES), run_dir, key):
         _take_directory(run_dir, key)
 
     rule = make_rule(sweep.stopping, sweep.maximize) if sweep.stopping else None
@@ -151,6 +154,22 @@ def run_job(side: SideStudy, trial: FrozenTrial, threads: int | None) -> None:
             requeue(study, side.sweep, trial, "the disk was full")
         raise
     study.tell(trial.number, values)
+
+
+def carried(trial: FrozenTrial) -> dict[str, Any]:
+    """Attributes by which a trial that was interrupted goes on from its checkpoint once it is run again."""
+    known = trial.user_attrs
+    if RUN not in known or KEY not in known or JOB in known or CONTINUES in known:
+        return {}
+    return {name: known[name] for name in (KEY, MEASURED, BROKEN) if name in known} | {RESUMES: known[RUN]}
+
+
+def _take_over(old: str | None, run_dir: Path, key: str) -> bool:
+    """Whether the directory of the trial that this one goes on with is here; it is this one's from now on."""
+    if old is None or key_of(Path(old)) != key or os.path.lexists(run_dir):
+        return old is not None and key_of(run_dir) == key
+    Path(old).rename(run_dir)
+    return True
 
 
 def _take_directory(run_dir: Path, key: str) -> None:

@@ -6,7 +6,7 @@ import platform
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,11 @@ def _claim(study: optuna.Study, sweep: SweepConfig, worker: "WorkerLock") -> opt
     return trial
 
 
-def requeue(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: str) -> bool:
-    """Ends a running trial that was lost and queues its parameters again; False if someone else did.
+def requeue(
+    study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: str, carried: Mapping[str, Any] | None = None
+) -> bool:
+    """Ends a running trial that was lost and queues its parameters again, with the attributes `carried`; False if
+    someone else did.
 
     One that was lost before it had them all is only ended: what it would have had is proposed anew. Nobody may ask for
     a trial in between, to whom its place in a grid would seem free.
@@ -152,7 +155,7 @@ def requeue(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: st
         elif CONTINUES in trial.user_attrs:
             pass  # what it went on with is stopped still, and may go on again
         elif sweep.search_space().is_complete(configuration(trial)):
-            study.enqueue_trial(configuration(trial))
+            study.enqueue_trial(configuration(trial), user_attrs=dict(carried or {}))
     return True
 
 
