@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("sweep", type=path, help="a YAML file such as sweeps/listops_pareto.yaml")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
     sub.add_argument("--workers", type=int, default=1, help="processes that run trials at the same time (default 1)")
+    sub.add_argument("--trials-per-gpu", type=int, default=1, help="how many may share a GPU (default 1)")
 
     sub = add("sweep-worker", _sweep_worker, None)
     sub.add_argument("sweep", type=path)
@@ -196,7 +197,9 @@ def _sweep(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.running.run import run_sweep
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
-    run_sweep(load_sweep(options.sweep, options.overrides), options.workers)
+    check_number("--trials-per-gpu", options.trials_per_gpu, 1, MOST_PROCESSES)
+    sweep = load_sweep(options.sweep, options.overrides)
+    run_sweep(sweep, options.workers, trials_per_gpu=options.trials_per_gpu)
 
 
 def _sweep_worker(options: argparse.Namespace) -> None:

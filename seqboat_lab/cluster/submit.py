@@ -13,8 +13,6 @@ from seqboat_lab.cluster.script import Resources, fit_script, sweep_script
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.config.checks import UserError, require
 from seqboat_lab.config.files import find_config
-from seqboat_lab.sweep.definition.config import load_sweep
-from seqboat_lab.sweep.running.job import prepare
 
 JOBS = "jobs"
 """File beside the scripts: the numbers of the jobs that were made of them, one a line."""
@@ -22,6 +20,8 @@ JOBS = "jobs"
 
 def submit_sweep(source: Path, overrides: Sequence[str], workers: int, resources: Resources, dry_run: bool) -> None:
     """One array job of so many workers. Raises `UserError` for whatever a sweep would be refused for."""
+    from seqboat_lab.sweep.definition.config import load_sweep  # slow to import
+
     require(resources.nodes == 1, "--nodes", resources.nodes, "1: a worker of a sweep has one node")
     sweep = load_sweep(source, overrides)
     devices = sweep.base_with({}).trainer.devices
@@ -33,6 +33,8 @@ def submit_sweep(source: Path, overrides: Sequence[str], workers: int, resources
         print(script, end="")
         return
     _check_slurm()
+    from seqboat_lab.sweep.running.job import prepare
+
     _submit(script, sweep.directory / "slurm", prepare(sweep))
 
 

@@ -64,7 +64,9 @@ MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type
 def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
     """The task's DataModule; its batches are per process and backward pass."""
     share = config.trainer.devices * config.trainer.accumulate
-    return TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
+    datamodule = TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
+    datamodule.parts = config.trainer.accumulate
+    return datamodule
 
 
 def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> TrainingModule:

@@ -78,6 +78,7 @@ def cluster(directory: Path) -> Iterator[dict[str, str]]:
     environment = os.environ | {"SLURM_CONF": str(directory / "slurm.conf")}
     environment = {k: v for k, v in environment.items() if not k.startswith(("SLURM_JOB", "SLURM_STEP"))}
     environment["PATH"] += ":/usr/sbin"
+    environment["MASTER_ADDR"] = "127.0.0.1"  # the nodes' names are known to Slurm alone
     munged = ["munged", "--foreground", "--force", f"--socket={directory}/munge.socket",
               f"--key-file={directory}/munge.key", f"--pid-file={directory}/munged.pid",
               f"--seed-file={directory}/munge.seed", f"--log-file={directory}/munged.log"]  # fmt: skip

@@ -18,6 +18,7 @@ from seqboat_lab.atomic import write_text
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.definition.config import SweepConfig, parse_sweep
+from seqboat_lab.sweep.running.gpus import devices_of
 from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.running.run import conclude
 from seqboat_lab.sweep.running.trial import TrialProcess
@@ -55,7 +56,9 @@ def run_job(settings: Path, seconds: float | None, notice: float) -> int:
             return True
         return is_enough(seconds - notice - (time.monotonic() - begun), seconds - notice, durations(study))
 
-    ended_by = work(sweep, os.getppid(), None, may_begin=has_time)
+    own = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    threads = max(1, int(own) // max(1, devices_of(sweep))) if own.isdecimal() else None
+    ended_by = work(sweep, os.getppid(), threads, may_begin=has_time)
     if ended_by not in (None, signal.SIGUSR1):
         return 128 + ended_by  # whoever cancels or preempts a job queues it again, or does not
     with errors_in_one_line(sweep.directory, sweep.storage):

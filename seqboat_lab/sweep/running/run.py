@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from seqboat_lab.config.checks import ConfigError, UserError, is_file
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.sweep.definition.config import SweepConfig, parse_sweep
 from seqboat_lab.sweep.definition.confirm import ConfirmConfig
+from seqboat_lab.sweep.running.gpus import Held, devices_of, visible_gpus
 from seqboat_lab.sweep.running.live import SweepView, trial_table
 from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.stages.plan import Stages
@@ -42,7 +42,7 @@ REFRESH_SECONDS = 1.0
 LOG_HEAD = "--- started by a sweep"  # each call adds to the workers' logs
 
 
-def run_sweep(sweep: SweepConfig, workers: int, search: bool = True) -> None:
+def run_sweep(sweep: SweepConfig, workers: int, search: bool = True, trials_per_gpu: int = 1) -> None:
     """Works on the study with `workers` processes until its budget is used up, and what surrounds it is done.
 
     Running it again goes on where it ended. Ctrl-C, or SIGTERM, ends the trials under way, queues them again, and
@@ -50,11 +50,12 @@ def run_sweep(sweep: SweepConfig, workers: int, search: bool = True) -> None:
 
     Args:
         search: whether to run any trials, or only the references and the confirmation.
+        trials_per_gpu: how many may share a GPU; a worker that finds no room raises `ConfigError`.
     """
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both raise KeyboardInterrupt
     try:
         with errors_in_one_line(sweep.directory, sweep.storage):
-            _run(sweep, workers, search)
+            _run(sweep, workers, search, trials_per_gpu)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -84,7 +85,9 @@ def confirm(directory: Path, seeds: int | None, workers: int) -> None:
     run_sweep(sweep, workers, search=False)
 
 
-def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
+def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) -> None:
+    devices = devices_of(sweep)
+    places = Held(visible_gpus() if devices else [], workers, max(1, devices), trials_per_gpu)
     study = open_study(sweep)
     stages = Stages(study, sweep)
     for each in (study, *(side.study for side in stages.sides)):
@@ -101,7 +104,7 @@ def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
     to_do = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
     try:
         for i in range(workers if to_do else 0):
-            processes.append(_start_worker(resolved, i, workers, sweep.storage, search))
+            processes.append(_start_worker(resolved, i, workers, places, sweep.storage, search))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):
                 view.update(summary_rows(study, sweep))
@@ -118,6 +121,7 @@ def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
     except BaseException:
         _end(processes)
         raise
+    places.release()
     for each in (study, *(side.study for side in stages.sides)):
         requeue_lost(each, sweep)
     rows = conclude(study, sweep, stages)
@@ -186,16 +190,14 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
 
 
 def _start_worker(
-    resolved: Path, index: int, workers: int, storage: str | None, search: bool = True
+    resolved: Path, index: int, workers: int, places: Held, storage: str | None, search: bool = True
 ) -> subprocess.Popen:
-    """Worker `index` with its own GPU where there are some, else its share of the CPU."""
+    """Worker `index` with GPUs of its own where there are some, else its share of the CPU."""
     environment = {k: v for k, v in os.environ.items() if k != STORAGE_VARIABLE}
     environment |= {STORAGE_VARIABLE: storage} if storage else {}
-    gpus = visible_gpus()
+    environment |= places.environment(index)
     threads: Sequence[str] = ()
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-    else:
+    if not places.slots[index]:
         threads = ("--threads", str(max(1, (os.cpu_count() or 1) // workers)))
     log = resolved.parent / "workers" / f"worker-{index}.log"
     log.parent.mkdir(exist_ok=True)
@@ -204,13 +206,7 @@ def _start_worker(
     with log.open("a") as file:
         file.write(f"{LOG_HEAD} of process {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
+        locks = [lock.fileno() for lock in places.locks[index]]
         # a session of its own: Ctrl-C reaches the parent only, which then ends its workers in order
-        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
-
-
-def visible_gpus() -> list[str]:
-    """The CUDA devices this process may use, without waking them."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
-    return [str(i) for i in range(len(glob("/dev/nvidia[0-9]*")))]
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True,
+                                pass_fds=locks)  # fmt: skip
