@@ -104,7 +104,7 @@ def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) ->
     to_do = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
     try:
         for i in range(workers if to_do else 0):
-            processes.append(_start_worker(resolved, i, workers, places, sweep.storage, search))
+            processes.append(_start_worker(resolved, i, workers, sweep.storage, search, places))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):
                 view.update(summary_rows(study, sweep))
@@ -190,7 +190,7 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
 
 
 def _start_worker(
-    resolved: Path, index: int, workers: int, places: Held, storage: str | None, search: bool = True
+    resolved: Path, index: int, workers: int, storage: str | None, search: bool, places: Held
 ) -> subprocess.Popen:
     """Worker `index` with GPUs of its own where there are some, else its share of the CPU."""
     environment = {k: v for k, v in os.environ.items() if k != STORAGE_VARIABLE}

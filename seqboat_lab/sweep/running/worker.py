@@ -66,7 +66,11 @@ def work(
 
 
 def _work(
-    sweep: SweepConfig, parent: int, threads: int | None, search: bool, may_begin: Callable[[optuna.Study], bool]
+    sweep: SweepConfig,
+    parent: int,
+    threads: int | None,
+    search: bool,
+    may_begin: Callable[[optuna.Study], bool] = lambda study: True,
 ) -> signal.Signals | None:
     claimed = None
     try:
