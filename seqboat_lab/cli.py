@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("directory", type=path, help="runs/sweeps/<name>")
     sub.add_argument("--seeds", type=int, help="runs of each candidate (default: the sweep's, or 5)")
     sub.add_argument("--workers", type=int, default=1, help="processes that run at the same time (default 1)")
+    sub.add_argument("--trials-per-gpu", type=int, default=1, help="how many may share a GPU (default 1)")
 
     add_commands(add)
 
@@ -224,7 +225,8 @@ def _confirm(options: argparse.Namespace) -> None:
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     if options.seeds is not None:
         check_number("--seeds", options.seeds, 1, MOST_CONFIRMED)
-    confirm(options.directory, options.seeds, options.workers)
+    check_number("--trials-per-gpu", options.trials_per_gpu, 1, MOST_PROCESSES)
+    confirm(options.directory, options.seeds, options.workers, options.trials_per_gpu)
 
 
 def _config(options: argparse.Namespace) -> None:

@@ -21,12 +21,13 @@ JOBS = "jobs"
 def submit_sweep(source: Path, overrides: Sequence[str], workers: int, resources: Resources, dry_run: bool) -> None:
     """One array job of so many workers. Raises `UserError` for whatever a sweep would be refused for."""
     from seqboat_lab.sweep.definition.config import load_sweep  # slow to import
+    from seqboat_lab.sweep.running.gpus import devices_of
 
     require(resources.nodes == 1, "--nodes", resources.nodes, "1: a worker of a sweep has one node")
     sweep = load_sweep(source, overrides)
-    devices = sweep.base_with({}).trainer.devices
-    require(resources.gpus in (0, devices) or "trainer.devices" in sweep.space, "--gpus", resources.gpus,
-            f"trainer.devices = {devices}, which each trial uses")  # fmt: skip
+    devices = devices_of(sweep)
+    require(resources.gpus in (0, devices), "--gpus", resources.gpus, f"{devices}, as many as a trial uses "
+            "(trainer.devices), or 0 for none")  # fmt: skip
     settings, name = sweep.directory / "sweep.yaml", f"seqboat-{sweep.name}"
     script = sweep_script(settings, name, workers, resources)
     if dry_run:

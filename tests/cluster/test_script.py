@@ -78,7 +78,7 @@ def test_a_run_that_saved_or_lost_a_node_is_queued_again_and_no_other(capsys, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recall_pareto", "--gpus", "2"], "--gpus: 2 is not possible here; expected trainer.devices = 1"),
+        (["recall_pareto", "--gpus", "2"], "--gpus: 2 is not possible here; expected 1, as many as a trial uses"),
         (["recall_pareto", "--nodes", "2"], "--nodes: 2 is not possible here"),
         (["recall_pareto", "--time", "1"], "--time: '1' is not possible here; expected more than --notice = 120 s"),
         (["recall_pareto", "--sbatch", "account=me"], "--sbatch: 'account=me' is not possible here"),

@@ -56,10 +56,11 @@ def assign(
 def devices_of(sweep: SweepConfig) -> int:
     """The most GPUs that any run of the sweep uses; 0 if all stay on the CPU."""
     name = "trainer.devices"
-    settings = sweep.base_with({}).trainer
+    trainer = sweep.base().get("trainer") or {}
     searched = sweep.space[name].choices or [sweep.space[name].high] if name in sweep.space else []
     named = [values[name] for values in sweep.references.values() if name in values]
-    return 0 if settings.accelerator == "cpu" else max(int(n) for n in (settings.devices, *searched, *named) if n)
+    devices = [int(n) for n in (trainer.get("devices", 1), *searched, *named) if n]
+    return 0 if trainer.get("accelerator") == "cpu" else max(devices)
 
 
 def visible_gpus() -> list[str]:

@@ -60,7 +60,7 @@ def run_sweep(sweep: SweepConfig, workers: int, search: bool = True, trials_per_
         signal.signal(signal.SIGTERM, previous)
 
 
-def confirm(directory: Path, seeds: int | None, workers: int) -> None:
+def confirm(directory: Path, seeds: int | None, workers: int, trials_per_gpu: int = 1) -> None:
     """Runs the front of the sweep in `directory` again, as its `confirm` says, or with so many `seeds`.
 
     Raises `ConfigError` if no sweep is there, and `UserError` if none of its trials is complete.
@@ -82,7 +82,7 @@ def confirm(directory: Path, seeds: int | None, workers: int) -> None:
         states = Counter(trial.state for trial in candidates(open_study(sweep)).values())
     if not states[TrialState.COMPLETE]:
         raise UserError(f"{sweep.name} has no completed trial to confirm; seqboat sweep goes on with it")
-    run_sweep(sweep, workers, search=False)
+    run_sweep(sweep, workers, search=False, trials_per_gpu=trials_per_gpu)
 
 
 def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) -> None:
