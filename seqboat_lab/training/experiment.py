@@ -65,7 +65,7 @@ def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
     """The task's DataModule; its batches are per process and backward pass."""
     share = config.trainer.devices * config.trainer.accumulate
     datamodule = TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
-    datamodule.parts = config.trainer.accumulate
+    datamodule.accumulate = config.trainer.accumulate
     return datamodule
 
 

@@ -22,7 +22,7 @@ def test_time_limits_are_read_as_sbatch_reads_them(time, expected):  # its manua
 
 @pytest.mark.parametrize("time", ["4h", "", "1:2:3:4", "-1", "1-"])
 def test_other_time_limits_are_refused(time):
-    with pytest.raises(ConfigError, match="--time: .* is not possible here; expected minutes, H:M:S or D-H:M:S"):
+    with pytest.raises(ConfigError, match=r"--time: .* is not possible here; expected minutes, H:M:S or D-H:M:S"):
         seconds(time)
 
 
@@ -60,7 +60,9 @@ def test_a_run_is_given_as_many_processes_as_there_are_gpus(capsys):
     options, text = script(capsys, "fit", "lra/listops", "--nodes", "4", "--gpus", "2", "--time", "60")
     assert (options["--nodes"], options["--ntasks-per-node"], options["--gres"]) == ("4", "2", "gpu:2")
     assert options["--signal"] == "USR1@120"  # to srun's processes
-    assert re.search(r"^srun --kill-on-bad-exit=1 .* fit lra/listops trainer.devices=8 trainer.num_nodes=4$", text, re.M)
+    assert re.search(
+        r"^srun --kill-on-bad-exit=1 .* fit lra/listops trainer.devices=8 trainer.num_nodes=4$", text, re.M
+    )
 
 
 @pytest.mark.parametrize("status", [0, 2, 75, 138])

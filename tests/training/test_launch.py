@@ -121,7 +121,11 @@ def test_a_launchers_name_for_its_job(started, variables, name):
     [
         ({}, 2, "trainer.num_nodes: 2 is not possible here; expected torchrun or srun"),
         (TORCHRUN, 4, "trainer.num_nodes: 4 is not possible here; torchrun started processes on 2"),
-        (TASK | {"SLURM_STEP_TASKS_PER_NODE": "3,1"}, 2, "trainer.devices: 4 is not possible on 2 nodes; .* the same number"),
+        (
+            TASK | {"SLURM_STEP_TASKS_PER_NODE": "3,1"},
+            2,
+            "trainer.devices: 4 is not possible on 2 nodes; .* the same number",
+        ),
         (TASK | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, 2, None),
         (LSF, 2, None),
         (TORCHRUN, None, None),

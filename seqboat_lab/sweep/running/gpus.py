@@ -40,7 +40,9 @@ def assign(
     if doubled:
         raise ConfigError("CUDA_VISIBLE_DEVICES", f"names {doubled[0]} twice; expected every GPU once")
     if devices > 1 and any(gpu.startswith("MIG") for gpu in gpus):
-        problem = f"{devices} is not possible here; expected 1: a process of CUDA sees one MIG device, and they cannot be "
+        problem = (
+            f"{devices} is not possible here; expected 1: a process of CUDA sees one MIG device, and they cannot be "
+        )
         raise ConfigError("trainer.devices", f"{problem}joined")
     groups = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
     rooms = [tuple(Slot(gpu, n) for gpu in group) for n in range(trials_per_gpu) for group in groups]
@@ -48,8 +50,8 @@ def assign(
     if workers > len(free):
         others = f", {len(rooms) - len(free)} of them in use by other sweeps" if len(free) < len(rooms) else ""
         room = f"{len(gpus)} GPUs have room for {len(rooms)} trials of {devices} each{others}"
-        raise ConfigError("--workers", f"{workers} is not possible here; {room}: expected at most {len(free)}, or a larger "
-                          "--trials-per-gpu")  # fmt: skip
+        how = f"expected at most {len(free)}, or a larger --trials-per-gpu"
+        raise ConfigError("--workers", f"{workers} is not possible here; {room}: {how}")
     return free[:workers]
 
 
@@ -90,8 +92,8 @@ def listed(text: str) -> list[str]:
 
 
 class Held:
-    """Slots that are kept from other sweeps of this user on this machine while the files of `locks` are open, here or in
-    a worker that inherits them."""
+    """Slots that are kept from other sweeps of this user on this machine while the files of `locks` are open, here or
+    in a worker that inherits them."""
 
     def __init__(self, gpus: Sequence[str], workers: int, devices: int, trials_per_gpu: int = 1):
         """Raises `ConfigError` if there is no room for all workers."""

@@ -41,7 +41,9 @@ def test_without_gpus_any_number_of_workers_shares_the_cpu():
 
 def test_slots_of_other_sweeps_are_left_alone():
     assert assign(["0", "1", "2"], 2, 1, taken={Slot("1", 0)}) == [(Slot("0", 0),), (Slot("2", 0),)]
-    with pytest.raises(ConfigError, match="room for 3 trials of 1 each, 1 of them in use by other sweeps: expected at most 2"):
+    with pytest.raises(
+        ConfigError, match="room for 3 trials of 1 each, 1 of them in use by other sweeps: expected at most 2"
+    ):
         assign(["0", "1", "2"], 3, 1, taken={Slot("1", 0)})
     assert assign(["0", "1", "2", "3"], 1, 2, taken={Slot("1", 0)}) == [(Slot("2", 0), Slot("3", 0))]
 
@@ -49,7 +51,7 @@ def test_slots_of_other_sweeps_are_left_alone():
 def test_parts_of_a_gpu_are_not_joined_and_no_gpu_is_named_twice():
     parts = listed(SMI)
     assert len(assign(parts, 3, 1)) == 3
-    with pytest.raises(ConfigError, match="trainer.devices: 2 is not possible here; expected 1: .* MIG"):
+    with pytest.raises(ConfigError, match=r"trainer.devices: 2 is not possible here; expected 1: .* MIG"):
         assign(parts, 1, 2)
     with pytest.raises(ConfigError, match="names 0 twice"):
         assign(["0", "1", "0"], 1, 1)

@@ -18,7 +18,8 @@ def test_a_silent_process_is_named_to_all_and_one_that_has_ended_to_nobody(monke
         if now == 20:
             beats.pop().end()
             break
-    for now in range(21, 21 + int(SILENT_SECONDS) * 2):
+    while now < 50:
+        now += 1
         assert [each.beat() for each in beats] == [None] * 3
     lost_at, lost = now, beats.pop()
     assert lost.rank == 2
