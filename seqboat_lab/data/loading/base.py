@@ -47,7 +47,7 @@ class TaskDataModule(LightningDataModule):
     seed: decides the order of training; equal seeds give equal batches for any number of workers and, joined
         over the ranks, for any number of processes with the same global batch.
     batch_size: sequences per process and backward pass.
-    Set `accumulate` to the batches that each process accumulates for one update: equal seeds and equal batches of an update
+    Set `accumulate` to the batches that each process takes for one update: equal seeds and equal batches of an update
     then give equal shares, on however many processes.
     Set `start_batch` before `fit` to the number of batches already consumed: training resumes exactly there.
     """
