@@ -28,8 +28,8 @@ LOST_STATUS = 75
 """Exit status: try again later (EX_TEMPFAIL of sysexits.h)."""
 ENDED = 1 << 40
 """Added to the beats of a process that came to its end in order."""
-GONE = ("closed by peer", "eset by peer", "gloo/transport", "Broken pipe", "NCCL", "recvValue failed", "TCPStore")
-"""What torch says, in a RuntimeError or one of its own, where another process has gone."""
+GONE = ("closed by peer", "eset by peer", "gloo/transport", "remote process exited", "recvValue failed", "Broken pipe")
+"""What gloo, NCCL and the store say, in a RuntimeError or one of torch's, where another process has gone."""
 
 
 class LostProcessError(UserError):
@@ -146,7 +146,8 @@ class Together(Callback):
         """What to raise for an error that came of another process's end; None if it did not."""
         if self.beats is None or not any(sign in str(error) for sign in GONE):
             return None
-        return LostProcessError(self._line("another process")) if self.tells else SystemExit(LOST_STATUS)
+        reason = str(error).splitlines()[0][:120]
+        return LostProcessError(f"{self._line('another process')} ({reason})") if self.tells else SystemExit(LOST_STATUS)
 
     def _line(self, who: str) -> str:
         return f"{who} of this run is gone, so this one ends: {self.how_to_go_on()}"
