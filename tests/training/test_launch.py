@@ -14,6 +14,7 @@ from seqboat_lab.training.launch import (
     job,
     launched,
     placement,
+    processes_here,
     threads_per_process,
 )
 
@@ -127,7 +128,6 @@ def test_a_launchers_name_for_its_job(started, variables, name):
             "trainer.devices: 4 is not possible on 2 nodes; .* the same number",
         ),
         (TASK | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, 2, None),
-        (LSF, 2, None),
         (TORCHRUN, None, None),
     ],
 )
@@ -155,6 +155,12 @@ def test_cores_are_shared_among_the_processes_of_a_node_only(started, monkeypatc
     started(TORCHRUN)
     assert threads_per_process(TrainerConfig(devices=4)) == 4
     assert threads_per_process(TrainerConfig(devices=4, threads=3)) == 3
+
+
+def test_the_number_of_nodes_is_taken_from_the_config_where_the_launcher_does_not_tell_it(started):
+    started(LSF)
+    assert processes_here(TrainerConfig(devices=4)) == 4
+    assert processes_here(TrainerConfig(devices=4, num_nodes=2)) == 2
 
 
 @pytest.mark.parametrize(
