@@ -1,6 +1,6 @@
 """A Slurm cluster on this machine, of one controller and two nodes, in a directory of its own.
 
-`python -m tests.slurm.cluster DIRECTORY` keeps one running until Ctrl-C and prints the line that lets a shell use it.
+`python -m tests.slurm.cluster DIRECTORY` keeps one running until Ctrl-C or SIGTERM and prints the line that lets a shell use it.
 Needs Debian's packages slurmctld, slurmd, slurm-client and munge, and nothing of theirs that runs already.
 """
 
@@ -148,8 +148,7 @@ def _wait_for(condition, directory: Path, seconds: float = 60) -> None:
 if __name__ == "__main__":
     place = Path(sys.argv[1]).resolve()
     with cluster(place):
-        print(f"export SLURM_CONF={place}/slurm.conf", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("ended")
+        print(f"export SLURM_CONF={place}/slurm.conf MASTER_ADDR=127.0.0.1", flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs would ignore the first
+            signal.signal(number, lambda *_: None)
+        signal.pause()
