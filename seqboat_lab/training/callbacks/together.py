@@ -147,7 +147,8 @@ class Together(Callback):
         if self.beats is None or not any(sign in str(error) for sign in GONE):
             return None
         reason = str(error).splitlines()[0][:120]
-        return LostProcessError(f"{self._line('another process')} ({reason})") if self.tells else SystemExit(LOST_STATUS)
+        told = f"{self._line('another process')} ({reason})"
+        return LostProcessError(told) if self.tells else SystemExit(LOST_STATUS)
 
     def _line(self, who: str) -> str:
         return f"{who} of this run is gone, so this one ends: {self.how_to_go_on()}"
