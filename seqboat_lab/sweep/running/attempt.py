@@ -32,6 +32,7 @@ from seqboat_lab.sweep.study.study import (
     RUN,
     TABLE,
     candidates,
+    end,
     measured_at,
     requeue,
     set_attribute,
@@ -80,7 +81,7 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     try:
         found = [_train(config, run_dir, sweep, stops)]
         if found[0] is None:
-            study.tell(trial, state=TrialState.PRUNED)
+            end(study, trial.number, state=TrialState.PRUNED)
             return None
         values = [_values(found[0], sweep, "at its end")]
         _violations(found[0], sweep, "at its end")  # raises where they cannot be told
@@ -118,7 +119,7 @@ def _complete(
         table |= {"seeds": len(values), **named}
     trial.set_user_attr(TABLE, table)
     _set_constraints(trial, _violations(average(found), sweep, "at its end"))
-    study.tell(trial, mean(values))
+    end(study, trial.number, mean(values))
 
 
 def _further_seeds(study: optuna.Study, sweep: SweepConfig, first: int, values: list[float]) -> list[int]:
@@ -144,13 +145,13 @@ def run_job(side: SideStudy, trial: FrozenTrial, threads: int | None) -> None:
         values = _values(found or {}, sweep, "at its end")
     except (ConfigError, RunFailed) as error:
         set_attribute(study, trial, ERROR, str(error))
-        study.tell(trial.number, state=TrialState.FAIL)
+        end(study, trial.number, state=TrialState.FAIL)
         return
     except OSError as error:
         if error.errno == errno.ENOSPC:
             requeue(study, side.sweep, trial, "the disk was full")
         raise
-    study.tell(trial.number, values)
+    end(study, trial.number, values)
 
 
 def _take_directory(run_dir: Path, key: str) -> None:
@@ -239,4 +240,4 @@ def _is_finite(value: Any) -> bool:
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: str) -> None:
     trial.set_user_attr(ERROR, error)
-    study.tell(trial, state=TrialState.FAIL)
+    end(study, trial.number, state=TrialState.FAIL)

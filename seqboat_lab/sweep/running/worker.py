@@ -10,16 +10,28 @@ from functools import partial
 from typing import NamedTuple
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from seqboat_lab.sweep.definition.config import SweepConfig
 from seqboat_lab.sweep.running.attempt import POLL_SECONDS, run_job, run_trial
 from seqboat_lab.sweep.running.promotion import claim_promoted
 from seqboat_lab.sweep.stages.plan import Stages
 from seqboat_lab.sweep.stages.side import Job, SideStudy
+from seqboat_lab.sweep.study.patient import PATIENCE_SECONDS, Patient
 from seqboat_lab.sweep.study.storage import errors_in_one_line
-from seqboat_lab.sweep.study.study import WorkerLock, at_work, claim, nameless, open_study, requeue, requeue_lost
+from seqboat_lab.sweep.study.study import (
+    SignsOfLife,
+    WorkerLock,
+    at_work,
+    claim,
+    nameless,
+    open_study,
+    requeue,
+    requeue_lost,
+)
 
 NAMELESS_SECONDS = 20  # after which a trial without a worker's name is lost; a living one takes milliseconds
+LAST_PATIENCE = 10.0  # seconds that a worker which is to end waits for a storage that is away
 
 
 class Interruption(Exception):  # noqa: N818 - nothing went wrong
@@ -56,14 +68,18 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None, search: bool) ->
     claimed = None
     try:
         threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
-        study = open_study(sweep)
+        study = open_study(sweep, PATIENCE_SECONDS)
         stages, lock = Stages(study, sweep), WorkerLock(sweep.directory)
         studies = [study, *(side.study for side in stages.sides)]
         while True:
             for each in studies:
                 requeue_lost(each, sweep)
             if (claimed := _next(stages, lock, threads, search)) is not None:
-                claimed.run()
+                try:
+                    with SignsOfLife(claimed.study, claimed.number):
+                        claimed.run()
+                except UpdateFinishedTrialError:
+                    print(f"trial {claimed.number} is another worker's now: it was taken for lost", flush=True)
                 claimed = None
             elif not sum(_requeue_abandoned(each, sweep) for each in studies):
                 if not any(at_work(each, sweep) for each in studies):
@@ -73,6 +89,8 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None, search: bool) ->
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if claimed is not None:
+            if isinstance(storage := claimed.study._storage, Patient):
+                storage.patience = LAST_PATIENCE  # without word from here it is found out by others
             with suppress(RuntimeError):  # it had just ended
                 requeue(claimed.study, sweep, claimed.study.trials[claimed.number], "interrupted")
 

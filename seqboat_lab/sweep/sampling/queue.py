@@ -3,16 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.sweep.definition.search_space import SearchSpace
 
 REQUEUED, SURPLUS = "requeued", "surplus"  # attributes of trials that another took the place of, or none
+ERROR = "error"
+"""Attribute of a trial that failed by itself: why."""
 FIXED = "fixed_params"  # where Optuna keeps the values of a trial that was queued
 
 
 def replaced(trial: FrozenTrial) -> bool:
     """Was it lost and queued again, or started by mistake?"""
+    if trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:  # its worker did not live to say why
+        return True
     return REQUEUED in trial.user_attrs or SURPLUS in trial.user_attrs
 
 

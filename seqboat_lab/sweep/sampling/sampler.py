@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseGASampler, BaseSampler
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.sweep.definition.config import SweepConfig
@@ -44,6 +45,8 @@ class TrialSampler(BaseSampler):
             return SAMPLER_CONFIGS.implementation(self.config.kind)(self.config, seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.attributes and is_heartbeat_enabled(study._storage):  # before the name: who has one gives signs of life
+            cast(BaseHeartbeat, study._storage).record_heartbeat(trial._trial_id)
         for name, value in self.attributes.items():
             study._storage.set_trial_user_attr(trial._trial_id, name, value)
         trials = study.get_trials(deepcopy=False)

@@ -3,23 +3,27 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqboat_lab.config.checks import ConfigError, UserError
+from seqboat_lab.sweep.study.database import open_database
 from seqboat_lab.sweep.study.journal import Journal
+from seqboat_lab.sweep.study.patient import PATIENCE_SECONDS, Patient, is_away
 
 STORAGE_VARIABLE = "SEQBOAT_STORAGE"  # a sweep hands its workers the URL here: a file or a command could be read
-PACKAGES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
-"""Modules of database drivers whose package has another name."""
+GRPC = "grpc://"
+PACKAGES = {"psycopg": "seqboat-lab[postgresql]", "psycopg2": "psycopg2-binary", "pymysql": "seqboat-lab[mysql]",
+            "MySQLdb": "mysqlclient", "grpc": "seqboat-lab[grpc]", "google": "seqboat-lab[grpc]"}  # fmt: skip
+"""Modules of database drivers whose package, or our extra with it, has another name."""
 PASSWORD = re.compile(r"(?<=://)([^:/?#\s]*):(.*)@")  # to the last @, since a password may hold some, too
 PARAMETER = re.compile(r"([?&][^=&#\s]*(?:pass|pwd|secret|token|key)[^=&#\s]*=)([^&#\s]*)", re.IGNORECASE)
 
@@ -40,8 +44,17 @@ def hide(text: str, url: str | None) -> str:
     return text
 
 
-def open_storage(url: str | None, journal: Path, study: Mapping[str, Any] | None = None) -> BaseStorage:
-    """The storage at `url`, or else the journal file, which begins with the record `study`. Raises `UserError`."""
+def open_storage(
+    url: str | None, journal: Path, study: Mapping[str, Any] | None = None, patience: float = 0.0, connections: int = 1
+) -> BaseStorage:
+    """The storage at `url`, or else the journal file, which begins with the record `study`.
+
+    Raises `ConfigError` for a URL that leads nowhere, a driver that is missing, and what the database refuses.
+
+    Args:
+        patience: seconds for which one that is away is waited for: by who knows that it is there.
+        connections: to a database, that stay open.
+    """
     if url is None:
         backend = Journal(journal, study)
         try:
@@ -51,7 +64,8 @@ def open_storage(url: str | None, journal: Path, study: Mapping[str, Any] | None
             raise UserError(f"{journal} is no journal of a study ({reason}); move it away to begin anew") from None
     shown = without_secrets(url)
     try:
-        return optuna.storages.get_storage(url)
+        storage = _open_server(url, patience) if url.startswith(GRPC) else None
+        storage = storage or open_database(url, journal.parent, patience, connections)
     except ImportError as error:
         module = next((e.name for e in (error.__cause__, error) if isinstance(e, ImportError) and e.name), None)
         if module is None:
@@ -59,8 +73,35 @@ def open_storage(url: str | None, journal: Path, study: Mapping[str, Any] | None
         package = PACKAGES.get(module.partition(".")[0], module.partition(".")[0])
         install = f"{sys.executable} -m pip install '{package}'"
         raise ConfigError("storage", f"{shown} needs the package {package}; install it with: {install}") from None
+    except ConfigError:
+        raise
     except Exception as error:  # each database driver has its own errors
         raise ConfigError("storage", f"{shown} cannot be opened: {_first_line(error, url)}") from None
+    storage.patience = PATIENCE_SECONDS
+    return storage
+
+
+def _open_server(url: str, patience: float) -> Patient:
+    found = re.fullmatch(r"grpc://([^/:@?#\s]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})/?", url)
+    if not found:
+        raise ConfigError("storage", f"{without_secrets(url)} is no server; expected grpc://HOST:PORT, the one that "
+                          "`seqboat storage serve` told")  # fmt: skip
+    from seqboat_lab.sweep.study.served import Served  # an extra is needed
+
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        server = Served(host=found[1], port=int(found[2]))
+    storage = Patient(server, server.excluding, patience)
+    try:
+        storage._get_stale_trial_ids(0)
+    except Exception as error:
+        server.close()
+        code = error.code() if hasattr(error, "code") else error
+        if is_away(error):
+            raise ConfigError("storage", f"nothing answers at {url}; start it with: seqboat storage serve STORAGE "
+                              f"--host {found[1]} --port {found[2]}") from None  # fmt: skip
+        reason = "an Optuna proxy, or another server" if getattr(code, "name", "") == "UNIMPLEMENTED" else code
+        raise ConfigError("storage", f"{url} is not what `seqboat storage serve` starts ({reason})") from None
+    return storage
 
 
 @contextmanager
