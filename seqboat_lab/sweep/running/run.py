@@ -29,6 +29,7 @@ from seqboat_lab.sweep.stages.plan import Stages
 from seqboat_lab.sweep.study.storage import STORAGE_VARIABLE, errors_in_one_line, hide, storage_url, without_secrets
 from seqboat_lab.sweep.study.study import (
     REFERENCE,
+    at_work,
     candidates,
     counts,
     nameless,
@@ -87,18 +88,20 @@ def confirm(directory: Path, seeds: int | None, workers: int) -> None:
 def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
     study = open_study(sweep)
     stages = Stages(study, sweep)
-    for each in (study, *(side.study for side in stages.sides)):
+    studies = [study, *(side.study for side in stages.sides)]
+    for each in studies:
         requeue_lost(each, sweep)
     for aside, runs in set_strangers_aside(study, sweep):
         print(f"{sweep.directory}/trials held {runs} runs that are not of this study; they are set aside in {aside}")
     resolved = sweep.directory / "sweep.yaml"
-    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage))
+    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage), experiment_fields=sweep.written())
     write_text(resolved, to_yaml(shown))
     begun = sum(map(counts, study.get_trials(deepcopy=False)))
     if begun and search:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
     processes: list[subprocess.Popen] = []
-    to_do = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    left = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    to_do = left or any(at_work(each, sweep) for each in studies)  # they may be lost
     try:
         for i in range(workers if to_do else 0):
             processes.append(_start_worker(resolved, i, workers, sweep.storage, search))
@@ -118,7 +121,7 @@ def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
     except BaseException:
         _end(processes)
         raise
-    for each in (study, *(side.study for side in stages.sides)):
+    for each in studies:
         requeue_lost(each, sweep)
     rows = conclude(study, sweep, stages)
     crashed = [i for i, p in enumerate(processes) if p.returncode != 0]

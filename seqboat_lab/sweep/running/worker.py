@@ -74,14 +74,17 @@ def _work(sweep: SweepConfig, parent: int, threads: int | None, search: bool) ->
         while True:
             for each in studies:
                 requeue_lost(each, sweep)
-            if (claimed := _next(stages, lock, threads, search)) is not None:
-                try:
+            try:
+                if (claimed := _next(stages, lock, threads, search)) is not None:
                     with SignsOfLife(claimed.study, claimed.number):
                         claimed.run()
-                except UpdateFinishedTrialError:
-                    print(f"trial {claimed.number} is another worker's now: it was taken for lost", flush=True)
+                    claimed = None
+                    continue
+            except UpdateFinishedTrialError:  # this worker fell silent for too long
+                print("a trial of this worker was taken for lost, and is queued again", flush=True)
                 claimed = None
-            elif not sum(_requeue_abandoned(each, sweep) for each in studies):
+                continue
+            if not sum(_requeue_abandoned(each, sweep) for each in studies):
                 if not any(at_work(each, sweep) for each in studies):
                     break
                 time.sleep(POLL_SECONDS)  # what others find may be a reason to go on with a trial, or they may die

@@ -73,9 +73,11 @@ class SignsOfLife:
 
     def _tell(self, trial: int) -> None:
         assert isinstance(self._storage, BaseHeartbeat)
-        while not self._ended.wait(patient.HEARTBEAT_SECONDS):
+        while True:
             with suppress(Exception):  # whatever it is, the next one may come through
                 self._storage.record_heartbeat(trial)
+            if self._ended.wait(patient.HEARTBEAT_SECONDS):
+                return
 
     def __enter__(self) -> None:
         pass

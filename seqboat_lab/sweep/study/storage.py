@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import JournalStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqboat_lab.config.checks import ConfigError, UserError
@@ -21,6 +21,7 @@ from seqboat_lab.sweep.study.patient import PATIENCE_SECONDS, Patient, is_away
 
 STORAGE_VARIABLE = "SEQBOAT_STORAGE"  # a sweep hands its workers the URL here: a file or a command could be read
 GRPC = "grpc://"
+SERVER_CONNECTIONS = 10  # of a server to its database, and four times as many for moments
 PACKAGES = {"psycopg": "seqboat-lab[postgresql]", "psycopg2": "psycopg2-binary", "pymysql": "seqboat-lab[mysql]",
             "MySQLdb": "mysqlclient", "grpc": "seqboat-lab[grpc]", "google": "seqboat-lab[grpc]"}  # fmt: skip
 """Modules of database drivers whose package, or our extra with it, has another name."""
@@ -46,7 +47,7 @@ def hide(text: str, url: str | None) -> str:
 
 def open_storage(
     url: str | None, journal: Path, study: Mapping[str, Any] | None = None, patience: float = 0.0, connections: int = 1
-) -> BaseStorage:
+) -> Patient | JournalStorage:
     """The storage at `url`, or else the journal file, which begins with the record `study`.
 
     Raises `ConfigError` for a URL that leads nowhere, a driver that is missing, and what the database refuses.
@@ -70,15 +71,19 @@ def open_storage(
         module = next((e.name for e in (error.__cause__, error) if isinstance(e, ImportError) and e.name), None)
         if module is None:
             raise ConfigError("storage", f"{shown} cannot be opened: {_first_line(error, url)}") from None
-        package = PACKAGES.get(module.partition(".")[0], module.partition(".")[0])
-        install = f"{sys.executable} -m pip install '{package}'"
-        raise ConfigError("storage", f"{shown} needs the package {package}; install it with: {install}") from None
+        raise _missing(module, shown) from None
     except ConfigError:
         raise
     except Exception as error:  # each database driver has its own errors
         raise ConfigError("storage", f"{shown} cannot be opened: {_first_line(error, url)}") from None
     storage.patience = PATIENCE_SECONDS
     return storage
+
+
+def _missing(module: str, what: str) -> ConfigError:
+    package = PACKAGES.get(module.partition(".")[0], module.partition(".")[0])
+    install = f"{sys.executable} -m pip install '{package}'"
+    return ConfigError("storage", f"{what} needs the package {package}; install it with: {install}")
 
 
 def _open_server(url: str, patience: float) -> Patient:
@@ -104,6 +109,30 @@ def _open_server(url: str, patience: float) -> Patient:
     return storage
 
 
+def serve(url: str, host: str, port: int) -> None:
+    """Stands before the database at `url` until it is interrupted. Raises `ConfigError` for a URL that is none of a
+    database, and a port or an address that cannot be had."""
+    if url.startswith(GRPC):
+        raise ConfigError("storage", f"{url} is a server already; expected the URL of the database itself")
+    storage = open_storage(url, Path("study.journal"), connections=SERVER_CONNECTIONS)
+    assert isinstance(storage, Patient)  # it has a URL
+    try:
+        from seqboat_lab.sweep.study.served import make_server
+    except ImportError:
+        raise _missing("grpc", "storage serve") from None
+    try:
+        server, _ = make_server(storage, host, port)
+    except RuntimeError:
+        raise ConfigError("storage", f"cannot listen on {host}:{port}; another program may, or the address is not of "
+                          "this machine: give other ones (--host, --port)") from None  # fmt: skip
+    server.start()
+    print(f"storage {without_secrets(url)} is at grpc://{host}:{port}, for whoever reaches it; Ctrl-C ends", flush=True)
+    try:
+        server.wait_for_termination()
+    finally:
+        server.stop(None)
+
+
 @contextmanager
 def errors_in_one_line(directory: Path, url: str | None = None) -> Iterator[None]:
     """What the operating system or a database refuses, as a `UserError`."""
@@ -114,10 +143,13 @@ def errors_in_one_line(directory: Path, url: str | None = None) -> Iterator[None
     except OSError as error:
         where = error.filename or directory
         raise UserError(f"{where}: {error.strerror or error}; the same command goes on once that is mended") from None
-    except (StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ or error
+    except Exception as error:
+        if not isinstance(error, (StorageInternalError, SQLAlchemyError)) and not hasattr(error, "debug_error_string"):
+            raise
+        cause = error.__cause__ or error  # that attribute is one of gRPC's errors
+        said = error.details() if hasattr(error, "details") else _first_line(cause, url)
         shown = without_secrets(url or str(directory))
-        raise UserError(f"storage {shown} failed: {_first_line(cause, url)}; the same command goes on") from None
+        raise UserError(f"storage {shown} failed: {hide(said, url)}; the same command goes on") from None
 
 
 def storage_url(given: str | None) -> str | None:

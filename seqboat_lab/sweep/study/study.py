@@ -33,6 +33,7 @@ from seqboat_lab.sweep.study.attributes import (
     WORKER,
     set_attribute,
 )
+from seqboat_lab.sweep.study.definition import keep_definition, other_search
 from seqboat_lab.sweep.study.lost import (
     SignsOfLife,
     WorkerLock,
@@ -43,7 +44,7 @@ from seqboat_lab.sweep.study.lost import (
     requeue_lost,
     take,
 )
-from seqboat_lab.sweep.study.storage import errors_in_one_line, open_storage
+from seqboat_lab.sweep.study.storage import errors_in_one_line, open_storage, without_secrets
 from seqboat_lab.sweep.study.trial_directory import key_of, set_aside
 
 __all__ = [
@@ -97,13 +98,14 @@ def _introduce(study: optuna.Study, sweep: SweepConfig) -> None:
             study.set_metric_names(sweep.metrics)
     if known is None:
         study.set_user_attr(IDENTITY, sweep.identity())
-    elif known != sweep.identity():
-        differs = [k for k, v in sweep.identity().items() if known.get(k) != v]
+    elif differs := other_search(known, sweep.identity()):
+        place = without_secrets(sweep.storage) if sweep.storage else sweep.directory
         raise ConfigError(
             f"study {sweep.name}",
-            f"already holds a search with other {', '.join(differs)} (in {sweep.directory}); "
-            "give this one another name (name=...), or move that directory away",
+            f"already holds a search with other {', '.join(differs)} (in {place}); "
+            f"give this one another name (name=...){'' if sweep.storage else ', or move that directory away'}",
         )
+    keep_definition(study, sweep)
     if TOKEN not in study.user_attrs:
         study.set_user_attr(TOKEN, uuid.uuid4().hex)
 
