@@ -74,7 +74,7 @@ class SweepConfig:
     environment (`${oc.env:PASSWORD}`); it is never written to a file."""
     artifacts: str | None = None
     """Where workers leave their runs for a report on a machine that does not share their directory: a directory, or
-    `s3://bucket/prefix`; null = they stay where they ran. Those on the front leave their best checkpoint, too."""
+    `s3://bucket/prefix`; null = they stay where they ran. Those that are on the front as they end leave their best checkpoint, too."""
     experiment_fields: dict[str, Any] | None = None
     """The fields of the experiment, as a study keeps them for machines without its file; null = what the file says."""
     reference: dict[str, float] = field(default_factory=dict)
@@ -94,6 +94,8 @@ class SweepConfig:
         at_least(self, "seeds", 1, MOST_SEARCHED)
         at_least(self, "max_runs", 1)
         self._check_stages()
+        reached = self.artifacts is None or bool(re.match(r"s3://[^/]|/|~/", self.artifacts))
+        require(reached, "artifacts", self.artifacts, "a whole path such as /shared/artifacts, or s3://bucket/prefix")
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
         for metric, value in self.reference.items():
             choose("reference", metric, self.objectives, "objective")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -26,6 +26,8 @@ from seqboat_lab.sweep.definition.confirm import ConfirmConfig
 from seqboat_lab.sweep.running.live import SweepView, trial_table
 from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.stages.plan import Stages
+from seqboat_lab.sweep.stages.side import job_of
+from seqboat_lab.sweep.study.artifacts import fetch_run, open_artifacts
 from seqboat_lab.sweep.study.storage import STORAGE_VARIABLE, errors_in_one_line, hide, storage_url, without_secrets
 from seqboat_lab.sweep.study.study import (
     REFERENCE,
@@ -86,6 +88,7 @@ def confirm(directory: Path, seeds: int | None, workers: int) -> None:
 
 
 def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
+    open_artifacts(sweep.artifacts)  # a mistake is told before any trial runs
     study = open_study(sweep)
     stages = Stages(study, sweep)
     studies = [study, *(side.study for side in stages.sides)]
@@ -173,6 +176,7 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
         study.set_user_attr(REFERENCE, known | reference)
     choices = {key: parameter.labels for key, parameter in sweep.space.items() if parameter.choices}
     stages.write()
+    _fetch_runs(study, sweep, stages, {row["number"] for row in front_of(rows, sweep.objectives)})
     write_report(sweep.directory, rows, sweep.objectives, list(sweep.space), choices, reference)
     console = Console(width=None if sys.stdout.isatty() else 150)
     front = front_of(rows, sweep.objectives)
@@ -186,6 +190,17 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
     print(f"report:      {sweep.directory}/report.html (front.csv, trials.csv, pareto.png beside it)")
     print(f"tensorboard: {Path(sys.executable).parent}/tensorboard --logdir {sweep.directory}")
     return rows
+
+
+def _fetch_runs(study: optuna.Study, sweep: SweepConfig, stages: Stages, front: Container[int]) -> None:
+    """Brings the runs of other machines here, where they left them anywhere."""
+    if (store := open_artifacts(sweep.artifacts)) is None:
+        return
+    for number, trial in candidates(study).items():
+        fetch_run(trial, sweep.directory / "trials" / f"{number:04d}", store, number in front)
+    for side in stages.sides:
+        for trial in side.trials().values():
+            fetch_run(trial, side.run_directory(job_of(trial)), store)
 
 
 def _start_worker(
