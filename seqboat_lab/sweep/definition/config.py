@@ -74,7 +74,7 @@ class SweepConfig:
     environment (`${oc.env:PASSWORD}`); it is never written to a file."""
     artifacts: str | None = None
     """Where workers leave their runs for a report on a machine that does not share their directory: a directory, or
-    `s3://bucket/prefix`; null = they stay where they ran. Those that are on the front as they end leave their best checkpoint, too."""
+    `s3://bucket/prefix`; null = they stay where they ran. Who ends on the front leaves its checkpoint, too."""
     experiment_fields: dict[str, Any] | None = None
     """The fields of the experiment, as a study keeps them for machines without its file; null = what the file says."""
     reference: dict[str, float] = field(default_factory=dict)

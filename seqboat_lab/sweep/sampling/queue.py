@@ -42,6 +42,8 @@ def planned(
         cells: all cells of a grid, if it is one: those first that agree with a point.
         trials: all of the study.
     """
+    if not points and cells is None:
+        return {}
     earlier = [t for t in trials if t.number < trial.number or FIXED in t.system_attrs]
     others = [configuration(t) for t in earlier if t.number != trial.number and not replaced(t)]
     done = {frozenset(params.items()) for params in others if space.is_complete(params)}

@@ -73,7 +73,12 @@ class TrialSampler(BaseSampler):
         start = max(map(len, self.choices.values()), default=0)
         found: dict[str, Any] = {}
         for place, (key, values) in enumerate(self.choices.items()):
-            tried = {values.index(t.params[key]) for t in trials if key in t.params}
+            tried: set[int] = set()
+            for trial in trials:
+                if len(tried) == len(values):
+                    break
+                if key in trial.params:
+                    tried.add(values.index(trial.params[key]))
             missing = [i for i in range(len(values)) if i not in tried]
             needed = self.space.conditions[key]
             if any(other in found and found[other] not in allowed for other, allowed in needed.items()):

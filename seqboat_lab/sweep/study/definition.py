@@ -56,9 +56,8 @@ def join_sweep(url: str, name: str, overrides: Sequence[str]) -> SweepConfig:
         names = [s.study_name for s in storage.get_all_studies() if DEFINITION in s.user_attrs]
         if name not in names:
             if not names:
-                reason = (
-                    f"{name!r} is no sweep there: the storage holds none; start it with: seqboat sweep FILE storage=URL"
-                )
+                start = "seqboat sweep FILE storage=URL"
+                reason = f"{name!r} is no sweep there: the storage holds none; start it with: {start}"
                 raise ConfigError("--join", reason)
             choose("--join", name, names, "sweep")
         study = optuna.load_study(study_name=name, storage=storage)
