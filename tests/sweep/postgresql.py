@@ -22,7 +22,7 @@ def programs() -> Path | None:
 class Server:
     """Started when it is made. It does not run as root, so root lends it to the user `postgres`, or `nobody`."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, connections: int = 100):
         self.data, self.log, self.as_user = directory / "data", directory / "log", []
         directory.mkdir(parents=True)
         if os.getuid() == 0:
@@ -39,6 +39,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{directory}'"
+        self.options += f" -c max_connections={connections}"
         self.start()
         self.url = f"postgresql+psycopg://me:{QUOTED}@127.0.0.1:{self.port}/postgres"
 

@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import random
 import signal
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,13 +31,12 @@ SPACE = "space.model.memory_size=null"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    base.chmod(0o755)
-    base.parent.chmod(0o755)  # the server's user has to come through
-    started = Server(base / "postgresql")
-    yield started
-    started.stop()
+def server():
+    with tempfile.TemporaryDirectory() as directory:  # not pytest's, which only its own user can enter
+        Path(directory).chmod(0o755)
+        started = Server(Path(directory) / "postgresql")
+        yield started
+        started.stop()
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def work(url: str, name: str, directory: Path) -> None:
     """A worker on a machine of its own: it knows the URL and the sweep's name."""
     directory.mkdir(exist_ok=True)
     os.chdir(directory)
-    os.setpgrp()
+    os.setsid()
     worker._work(join_sweep(url, name, []), os.getppid(), None, search=True)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from seqboat_lab.sweep.definition.search_space import SearchSpace
 
@@ -15,8 +15,6 @@ FIXED = "fixed_params"  # where Optuna keeps the values of a trial that was queu
 
 def replaced(trial: FrozenTrial) -> bool:
     """Was it lost and queued again, or started by mistake?"""
-    if trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:  # its worker did not live to say why
-        return True
     return REQUEUED in trial.user_attrs or SURPLUS in trial.user_attrs
 
 

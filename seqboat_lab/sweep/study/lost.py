@@ -7,17 +7,17 @@ import threading
 import uuid
 from collections.abc import Callable, Container
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.definition.config import SweepConfig
-from seqboat_lab.sweep.sampling.queue import REQUEUED, SURPLUS, configuration, replaced
+from seqboat_lab.sweep.sampling.queue import REQUEUED, SURPLUS, configuration
 from seqboat_lab.sweep.sampling.seen import CONTINUES
 from seqboat_lab.sweep.study import patient
 from seqboat_lab.sweep.study.attributes import INSTEAD, JOB, WORKER, set_attribute
@@ -98,30 +98,43 @@ def alone(study: optuna.Study, sweep: SweepConfig, do: Callable[[], T]) -> T:
 
 
 def requeue(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial, why: str) -> bool:
-    """Ends a running trial that was lost and queues its parameters again; False if someone else did.
+    """Ends a running trial that was lost and queues its parameters again; False if someone else did, or it lives.
 
     One that was lost before it had them all is only ended: what it would have had is proposed anew. Nobody may ask for
-    a trial in between, to whom its place in a grid would seem free.
+    a trial in between, to whom its place in a grid would seem free; and whoever dies, or loses the storage, in between
+    leaves a trial in its place by which the next one sees what is done.
     """
-    set_attribute(study, trial, REQUEUED, why)
 
     def do() -> bool:
-        if study._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:  # finished or requeued meanwhile
+        now = study._storage.get_trial(trial._trial_id)
+        if now.state != TrialState.RUNNING or now.user_attrs.get(WORKER) != trial.user_attrs.get(WORKER):
+            return False  # finished, queued again, or taken meanwhile
+        _queue_again(study, sweep, now)
+        try:
+            set_attribute(study, now, REQUEUED, why)
+        except UpdateFinishedTrialError:  # its worker had fallen silent, and has just ended it
+            _withdraw(study, now.number)
             return False
-        _queue_again(study, sweep, trial)
-        study.tell(trial.number, state=TrialState.FAIL)
+        with suppress(ValueError, UpdateFinishedTrialError):  # or does so now, in vain
+            study.tell(trial.number, state=TrialState.FAIL)
         return True
 
     return alone(study, sweep, do)
 
 
 def _queue_again(study: optuna.Study, sweep: SweepConfig, trial: FrozenTrial) -> None:
-    """Unless it is already: whoever was at it may have died, or lost the storage, in the middle."""
     again = _again(sweep, trial)
     if again is None or any(t.user_attrs.get(INSTEAD) == trial.number for t in study.get_trials(deepcopy=False)):
         return
     job = {JOB: trial.user_attrs[JOB]} if JOB in trial.user_attrs else {}
     study.enqueue_trial(again, user_attrs={**job, INSTEAD: trial.number})
+
+
+def _withdraw(study: optuna.Study, number: int) -> None:
+    for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if waiting.user_attrs.get(INSTEAD) == number:
+            set_attribute(study, waiting, SURPLUS, True)
+            study._storage.set_trial_state_values(waiting._trial_id, TrialState.FAIL)
 
 
 def _again(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, Any] | None:
@@ -150,42 +163,22 @@ def requeue_lost(study: optuna.Study, sweep: SweepConfig, abandoned: Container[i
     """Queues the trials of dead workers again, and those with the `abandoned` numbers; how many."""
     lost = 0
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    silent = set(storage._get_stale_trial_ids(study._study_id)) if running and (storage := _alive(study)) else set()
     for trial in running:
-        name = trial.user_attrs.get(WORKER)
-        dead = name == LOST_WORKER or (name is not None and WorkerLock.is_dead(sweep.directory, name))
+        name, directory = trial.user_attrs.get(WORKER), sweep.directory
+        why = f"worker {name} died"
+        dead = name == LOST_WORKER or (name is not None and WorkerLock.is_dead(directory, name))
+        if not dead and name and trial._trial_id in silent and not WorkerLock.is_alive(directory, name):
+            dead, why = True, f"worker {name} gave no sign of life"
         if dead or (name is None and trial.number in abandoned):
             with suppress(RuntimeError):
-                lost += requeue(study, sweep, trial, f"worker {name} died")
-    return lost + (_requeue_silent(study, sweep, running) if is_heartbeat_enabled(study._storage) else 0)
+                lost += requeue(study, sweep, trial, why)
+    return lost
 
 
-def _requeue_silent(study: optuna.Study, sweep: SweepConfig, running: list[FrozenTrial]) -> int:
-    """Queues trials again that gave no sign of life for too long, unless their worker is seen to live.
-
-    Such a worker may come back, so that who ends the trial first decides, it or its finder: a trial that failed and
-    does not say why is one of a lost worker, and whoever finds it without one in its place queues that.
-    """
-    storage = study._storage
-    assert isinstance(storage, BaseHeartbeat)
-    silent = set(storage._get_stale_trial_ids(study._study_id)) if running else set()
-    for trial in running:
-        name = trial.user_attrs.get(WORKER)
-        if trial._trial_id in silent and name and not WorkerLock.is_alive(sweep.directory, name):
-            with suppress(RuntimeError):
-                if REQUEUED in trial.user_attrs:  # who queued it again died in the middle
-                    requeue(study, sweep, trial, trial.user_attrs[REQUEUED])
-                else:
-                    storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    known = {REQUEUED, SURPLUS}
-    lost = [trial for trial in failed if replaced(trial) and not known & trial.user_attrs.keys()]
-    if not lost:
-        return 0
-    places = {t.user_attrs[INSTEAD] for t in study.get_trials(deepcopy=False) if INSTEAD in t.user_attrs}
-    lost = [trial for trial in lost if trial.number not in places and _again(sweep, trial) is not None]
-    for trial in lost:
-        alone(study, sweep, partial(_queue_again, study, sweep, trial))
-    return sum(t.number in {trial.number for trial in lost} for t in running)
+def _alive(study: optuna.Study) -> BaseHeartbeat | None:
+    """The storage, if it keeps signs of life."""
+    return cast(BaseHeartbeat, study._storage) if is_heartbeat_enabled(study._storage) else None
 
 
 def at_work(study: optuna.Study, sweep: SweepConfig) -> bool:

@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import TrialState
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 HEARTBEAT_SECONDS = 10
 """Between two signs of life of a trial that a database keeps."""
@@ -32,6 +32,8 @@ Excluding = Callable[[str], AbstractContextManager[None]]
 def is_away(error: Exception) -> bool:
     """Does this error of a storage's say that it could not be reached, or went away?"""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, PendingRollbackError):  # Optuna asked the lost connection once more, in another way
+        return True
     if isinstance(cause, (OperationalError, InterfaceError)):
         return not any(told in str(cause.orig) for told in PERMANENT)
     if isinstance(cause, DBAPIError):

@@ -204,7 +204,6 @@ def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]
     for number, (first, *later) in chains.items():
         trial = newest.get(number, first)
         state = "requeued" if replaced(trial) else STATES[trial.state]
-        died = f"worker {trial.user_attrs.get(WORKER)} gave no sign of life" if state == "requeued" else ""
         measured = trial.user_attrs.get(MEASURED, {})
         last = measured[max(measured, key=int)] if measured else [None] * len(sweep.metrics)
         values = trial.values if trial.values is not None else last
@@ -221,7 +220,7 @@ def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]
                 "seconds": round(sum(durations), 1) if durations else None,
                 **trial.user_attrs.get(TABLE, {}),
                 "run": trial.user_attrs.get(RUN, ""),
-                "error": trial.user_attrs.get(ERROR) or trial.user_attrs.get(REQUEUED, died),
+                "error": trial.user_attrs.get(ERROR) or trial.user_attrs.get(REQUEUED, ""),
             }
         )
     return rows
