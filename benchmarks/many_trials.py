@@ -3,8 +3,8 @@
     python -m benchmarks.many_trials --storages journal sqlite postgresql grpc --workers 200 --trials 5000
 
 For each storage: a study is filled with all trials but the last ones, which workers (processes, each with a connection
-of its own) then run by the sweep's own code; trials a second, and CPU time of a trial. Before that, what a sweep of that
-size costs who looks at it: the table, the live view, the report, and memory. PostgreSQL is started for it.
+of its own) then run by the sweep's own code; trials a second, and CPU time of a trial. Before that, what a sweep of
+that size costs who looks at it: the table, the live view, the report, and memory. PostgreSQL is started for it.
 """
 
 import argparse

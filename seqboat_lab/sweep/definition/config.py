@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,16 +143,24 @@ class SweepConfig:
 
     def written(self) -> dict[str, Any]:
         """The experiment as its file has it, or the study."""
-        known = self.experiment_fields
-        return read_yaml(find_config(self.experiment)) if known is None else known
+        return self._written
 
     def experiment_with(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment of one trial, for what Optuna proposed; other fields are taken as they are."""
         values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
         return self.base_with(values)
 
+    @cached_property
+    def _written(self) -> dict[str, Any]:
+        known = self.experiment_fields
+        return read_yaml(find_config(self.experiment)) if known is None else known
+
     def search_space(self) -> SearchSpace:
         """The search space as Optuna sees it. Raises `ConfigError`."""
+        return self._search_space
+
+    @cached_property
+    def _search_space(self) -> SearchSpace:  # every trial asks for it, and it takes milliseconds
         return SearchSpace(self.space, self.base())
 
     def distributions(self) -> dict[str, BaseDistribution]:
