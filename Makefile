@@ -4,6 +4,7 @@ VENV    ?= .venv
 SWEEP   ?= sweeps/recall_pareto.yaml
 CONFIG  ?= lra/listops_short
 WORKERS ?= 2
+JOBS    ?= 2
 DEVICES ?= 2
 PORT    ?= 6006
 STUDY   ?= runs/sweeps/$(basename $(notdir $(SWEEP)))/study.journal
@@ -34,8 +35,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 sweep: setup  ## search activation rate, memory size, temperature and SSM kernel, to a Pareto front (SWEEP=, WORKERS=)
 	$(SEQBOAT) sweep $(SWEEP) --workers $(WORKERS) $(ARGS)
 
-test: setup  ## the test suite, under 10 minutes on two cores
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## the test suite, under 10 minutes on two cores (JOBS=2 processes)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

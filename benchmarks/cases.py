@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from benchmarks.measure import DEVICE
 from benchmarks.textbook import TextbookLayer
-from seqboat_lab.config import ModelConfig
+from seqboat_lab.config import ConfigError, ModelConfig
 from seqboat_lab.config.configurator import AlwaysConfig, NeverConfig
+from seqboat_lab.config.mixers import MIXER_CONFIGS, SeqBoatMixerConfig
 from seqboat_lab.nn import SeqBoatLayer
 
 LISTOPS = ModelConfig(
@@ -88,6 +89,23 @@ def variant(kind: str, layer: SeqBoatLayer) -> nn.Module:
     else:
         other = SeqBoatLayer(replace(c, configurator={"never": NeverConfig, "always": AlwaysConfig}[kind]()))
     return other.to(DEVICE)
+
+
+def mixer_config(kind: str, case: Case) -> ModelConfig:
+    """One layer of another kind at the case's width: heads of about 64 channels as far as they divide it, all else as
+    in its paper; seqboat, mega and ssm as the case has them."""
+    settings = MIXER_CONFIGS[kind]()
+    if isinstance(settings, SeqBoatMixerConfig):
+        return replace(case.config, kind=kind)
+    for heads in range(max(1, case.config.d_model // 64), 0, -1):
+        for size in (64, 32, 16, 8):
+            given = {"heads": heads, "head_size": size}
+            fits = replace(settings, **{name: value for name, value in given.items() if hasattr(settings, name)})
+            try:
+                return replace(case.config, norm="layernorm", kind=kind, mixers={kind: fits})
+            except ConfigError:
+                continue
+    raise AssertionError(f"no heads of {kind} divide {case.config.d_model}")
 
 
 def training_step(module: nn.Module, x: Tensor) -> None:

@@ -2,19 +2,33 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from benchmarks.cases import CASES, layer_and_input, matmul_flops, training_step, variant
-from benchmarks.measure import in_own_process, machine, matmul_rate, seconds, side_by_side, step_memory
+from benchmarks.cases import CASES, layer_and_input, matmul_flops, mixer_config, training_step, variant
+from benchmarks.measure import (
+    DEVICE,
+    few_seconds,
+    in_own_process,
+    machine,
+    matmul_rate,
+    seconds,
+    side_by_side,
+    step_memory,
+)
 from benchmarks.overhead import overhead
 from benchmarks.tables import TITLES, figure, markdown, table
+from seqboat_lab.config.mixers import MIXER_CONFIGS
+from seqboat_lab.nn.cost import cost_per_token, expected_rates
+from seqboat_lab.nn.mixers import make_layer
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHAPES = ("listops", "image", "pathx", "enwik8")
+SHORT_SHAPES = SHAPES[:2]
 
 
 def main(quick: bool = False) -> None:
@@ -30,6 +44,7 @@ def main(quick: bool = False) -> None:
     lengths = [name for name, case in CASES.items() if "k-" in name and not (quick and case.length > 4096)]
     measure = {
         "shapes": lambda: [_shape(name, rate) for name in SHAPES],
+        "mixers": lambda: [_mixer(kind, SHORT_SHAPES if quick else SHAPES, rate) for kind in MIXER_CONFIGS],
         "lengths": lambda: [_length(name) for name in lengths],
         "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
@@ -60,6 +75,25 @@ def _shape(name: str, rate: float) -> dict[str, Any]:
     shape = f"B {case.batch}, L {case.length}, d {case.config.d_model}, {case.rate:.0%} active"
     speedup = {"textbook / ours": times["textbook"] / times["ours"], "ours / limit": times["ours"] / limit}
     return {"recipe": name, "shape": shape, **times, "limit": limit, **speedup}
+
+
+def _mixer(kind: str, shapes: Sequence[str], rate: float) -> dict[str, Any]:
+    """A layer of this kind at every shape, beside what its counted FLOPs would take at the rate of a large matmul."""
+    row: dict[str, Any] = {"mixer": kind}
+    for name in shapes:
+        case = CASES[name]
+        config = mixer_config(kind, case)
+        if kind == "seqboat":
+            layer, x = layer_and_input(case)
+        else:
+            torch.manual_seed(0)
+            layer = make_layer(config.layer(0), 0).to(DEVICE)
+            x = torch.randn(case.batch, case.length, config.d_model, device=DEVICE, requires_grad=True)
+        rates = expected_rates(config, otherwise=case.rate)
+        counted = cost_per_token(config, case.length, rates, training=True)["total"] * case.batch * case.length
+        taken = few_seconds(lambda m=layer, x=x: training_step(m, x))
+        row |= {name: taken, f"{name} / limit": taken * rate / counted}
+    return row
 
 
 def _backends(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rich.table import Table
 
 TITLES = {
     "shapes": "Forward + backward of one layer, seconds side by side (medians of 5)",
+    "mixers": "Forward + backward of one layer of every kind at the four shapes, seconds",
     "ratios": "Ratios",
     "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 5)",
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
@@ -19,6 +20,9 @@ NOTES = (
     "SSM, norms and all elementwise work. `textbook`: the layer as first written down from its equations "
     "(benchmarks/textbook.py), equal to ours. `transformer`: torch's TransformerEncoderLayer of the same width "
     "(SDPA). `never` and `always`: our layer with no and with every token active. "
+    "Mixers (docs/mixers.md) have the shape's width and direction and heads of about 64 channels; `/ limit`: how many "
+    "times longer than their counted FLOPs take at the rate of a large matmul. They are medians of 3, of what takes "
+    "more than 2 seconds the first run. "
     "Peak memory: the tensors that a training step holds at one time, as torch's allocator counts them."
 )
 

@@ -6,15 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seqboat_lab import command
-from seqboat_lab.analysis.commands import add_commands
+from seqboat_lab.analysis.commands import add_commands, experiment_or_run
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
 from seqboat_lab.terminal import Parser, check_number, open_streams, path
-
-if TYPE_CHECKING:
-    from seqboat_lab.config import ExperimentConfig
 
 MOST_PROCESSES = 1024
 
@@ -102,11 +99,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--explain", action="store_true", help="each with what it does")
     sub.add_argument("config", help="an experiment, or the directory of a run")
     sub.add_argument("overrides", nargs="*", metavar="key=value")
-
-    sub = add("describe", _describe, "parameters and FLOPs of an experiment's model, part by part")
-    sub.add_argument("config", help="an experiment, or the directory of a run")
-    sub.add_argument("overrides", nargs="*", metavar="key=value")
-    sub.add_argument("--rate", type=float, help="activation rate to count for (default 0.5, or the only one possible)")
 
     sub = add("bench", _bench, "measure the layer beside the textbook, a transformer and the machine's limit")
     sub.add_argument("--quick", action="store_true", help="a few minutes: short lengths, nothing written")
@@ -243,34 +235,13 @@ def _confirm(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> None:
     from seqboat_lab.config.files import to_yaml
 
-    experiment = _experiment_or_run(options)
+    experiment = experiment_or_run(options.config, options.overrides)
     if options.explain:
         from seqboat_lab.analysis.explain import print_explained
 
         print_explained(experiment)
     else:
         print(to_yaml(experiment), end="")
-
-
-def _describe(options: argparse.Namespace) -> None:
-    config = _experiment_or_run(options)
-    if options.rate is not None:
-        check_number("--rate", options.rate, 0, 1)
-    from seqboat_lab.analysis.describe import describe
-
-    describe(config, options.rate)
-
-
-def _experiment_or_run(options: argparse.Namespace) -> "ExperimentConfig":
-    """The config of an experiment's name or file, or that of a run's directory."""
-    from seqboat_lab.config import load_experiment
-
-    directory = Path(user_path(options.config, "config"))
-    if not directory.is_dir():
-        return load_experiment(options.config, options.overrides)
-    from seqboat_lab.training.run_directory import run_config
-
-    return run_config(directory, options.overrides)
 
 
 def _check_checkpoint(name: str) -> None:

@@ -67,6 +67,7 @@ def nothing_is_trained(monkeypatch, tmp_path):
     monkeypatch.setattr(experiment, "fit", lambda config, run_dir, *_, **__: {})
     monkeypatch.setattr(experiment, "resume", lambda run_dir, overrides: experiment.resumable(run_dir, overrides))
     monkeypatch.setattr(describe, "describe", lambda config, rate: None)
+    monkeypatch.setattr(describe, "describe_side_by_side", lambda configs, rate, measured: None)
     monkeypatch.setenv("SEQBOAT_RUN_DIR", str(tmp_path / "run"))  # or `fit` would set it for later tests
 
 

@@ -85,6 +85,15 @@ class RotaryHeadsConfig(HeadsConfig):
 
 
 @dataclass(frozen=True)
+class BackendConfig:
+    """A mixer whose recurrence can run elsewhere."""
+
+    backend: Literal["torch", "fla"] = "torch"
+    """`fla`: the recurrence by the Triton kernels of flash-linear-attention (extra `fast`) on CUDA devices, in TF32
+    where the device has it; training and segments only, single steps stay in plain torch."""
+
+
+@dataclass(frozen=True)
 class TransformerConfig(RotaryHeadsConfig):
     """Softmax attention to all tokens (Vaswani et al. 2017, arXiv 1706.03762), pre-norm, with rotary positions and
     a GELU feed-forward part; initialised like GPT-2. A stream keeps all keys and values: a cache that grows."""
@@ -106,14 +115,14 @@ class LocalAttentionConfig(RotaryHeadsConfig):
 
 
 @dataclass(frozen=True)
-class RetNetConfig(RotaryHeadsConfig):
+class RetNetConfig(BackendConfig, RotaryHeadsConfig):
     """Multi-scale retention (Sun et al. 2023, arXiv 2307.08621): one fixed decay per head."""
 
     ffn_ratio: float = 2.0
 
 
 @dataclass(frozen=True)
-class RWKVConfig(HeadsConfig):
+class RWKVConfig(BackendConfig, HeadsConfig):
     """RWKV-6 "Finch" (Peng et al. 2024, arXiv 2404.05892): time mixing with a decay per channel that depends on the
     data, and its own channel mixing as feed-forward part. Version 4 has no matrix-valued state, 5 fixed decays, and
     7's state is no longer decayed channel by channel; 6 is the last that shares the chunked form of `gla`."""
@@ -136,7 +145,8 @@ class HyenaConfig(ResidualConfig):
     filter_width: int = 64
     """Width of the network that makes the filters."""
     filter_length: int = 1024
-    """Lag that the network sees as 1, about the longest the filters start with: the paper sets the longest sequence."""
+    """Lag that the network sees as 1, about the longest the filters reach at the start: the paper sets the longest
+    sequence. Shorter reaches less far, longer sees near lags less sharply."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -145,8 +155,9 @@ class HyenaConfig(ResidualConfig):
 
 
 @dataclass(frozen=True)
-class MambaConfig(ResidualConfig):
-    """Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a selective state space with one decay per head and token."""
+class MambaConfig(BackendConfig, ResidualConfig):
+    """Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): a selective state space with one decay per head and token. It has no
+    feed-forward part unless `ffn_ratio` asks for one, a SwiGLU."""
 
     ffn_ratio: float = 0.0
     state_size: int = 64
@@ -169,7 +180,7 @@ class MambaConfig(ResidualConfig):
 
 
 @dataclass(frozen=True)
-class GLAConfig(HeadsConfig):
+class GLAConfig(BackendConfig, HeadsConfig):
     """Gated linear attention (Yang et al. 2024, arXiv 2312.06635): a decay per channel of the keys that depends on the
     data, and a SwiGLU feed-forward part."""
 

@@ -6,6 +6,9 @@ tiles and the kernels' scans cut into chunks; and, where a kernel needs them, it
 its elementwise scan, which FlopCounterMode does not see. Left out: embedding and classifier (which works once per
 sequence, while a language model's head reads every token and counts), norms and activation functions, and what is
 done once per batch whatever its size, such as building an SSM's kernel.
+
+A training step costs the forward and the backward pass, not the optimiser's update: of a matrix product three times as
+much, since each of its two factors has a gradient (see `FLOPs` for what is otherwise).
 """
 
 from collections.abc import Sequence
@@ -16,11 +19,12 @@ from seqboat_lab.config.configurator import (
     CONFIGURATOR_CONFIGS,
     AlwaysConfig,
     AnyConfiguratorConfig,
+    CapacityConfig,
     EveryKthConfig,
     NeverConfig,
     RandomConfig,
 )
-from seqboat_lab.config.mixers import SeqBoatMixerConfig
+from seqboat_lab.config.mixers import ModConfig, SeqBoatMixerConfig
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn.feed_forward import FeedForward
@@ -29,6 +33,7 @@ from seqboat_lab.nn.mixers import Block, layer_flops
 from seqboat_lab.nn.mixers.mod import ModLayer
 from seqboat_lab.nn.mixers.ssm import SSMLayer
 from seqboat_lab.nn.models import LanguageModel
+from seqboat_lab.nn.ssm.base import FLOPs
 from seqboat_lab.nn.tiles import tile_size
 
 PARTS = ("ssm", "router", "skip", "gau", "mixer", "ffn", "head")
@@ -37,7 +42,7 @@ with; feed-forward block; a language model's head, whose weights are those of it
 
 
 def cost_per_token(
-    config: ModelConfig, length: int, activation_rates: Sequence[float], vocabulary: int = 0
+    config: ModelConfig, length: int, activation_rates: Sequence[float], vocabulary: int = 0, training: bool = False
 ) -> dict[str, float]:
     """FLOPs of a forward pass per token, over all layers: {part: FLOPs, ..., "total": FLOPs}.
 
@@ -45,23 +50,28 @@ def cost_per_token(
         length: tokens per sequence.
         activation_rates: one per layer that decides (`config.deciding`), from 0 to 1.
         vocabulary: logits of a language model; 0 = it is none.
+        training: of a forward and a backward pass.
     """
     d, parts = config.d_model, dict.fromkeys(PARTS, 0.0)
-    parts["head"] = 2 * d * vocabulary
     rates = dict(zip(config.deciding, activation_rates, strict=True))
+
+    def add(part: str, flops: FLOPs) -> None:
+        parts[part] += flops.training if training else flops.forward
+
+    add("head", FLOPs(2.0 * d * vocabulary, 0.0))
     for i in range(config.layers):
         layer = config.layer(i)
         if not isinstance(layer.mixer, SeqBoatMixerConfig):
             for part, flops in layer_flops(layer, length, rates.get(i, 0.0)).items():
-                parts[part] += flops
+                add(part, flops)
             continue
-        ssm = SSM_CONFIGS.implementation(layer.ssm.kernel).flops(layer.ssm, d, config.bidirectional, length)
-        parts["ssm"] += ssm.matmul + ssm.other
-        parts["skip"] += 2 * d * d
-        parts["ffn"] += 4 * d * (config.ffn_hidden or 0)
+        add("ssm", SSM_CONFIGS.implementation(layer.ssm.kernel).flops(layer.ssm, d, config.bidirectional, length))
+        add("skip", FLOPs(2.0 * d * d, 0.0))
+        add("ffn", FLOPs(4.0 * d * (config.ffn_hidden or 0), 0.0))
         if i in rates:
-            parts["router"] += 2 * d * CONFIGURATOR_CONFIGS.implementation(layer.configurator.kind).logits
-            parts["gau"] += rates[i] * attention_flops(layer)
+            logits = CONFIGURATOR_CONFIGS.implementation(layer.configurator.kind).logits
+            add("router", FLOPs(2.0 * d * logits, 0.0))
+            add("gau", FLOPs(rates[i] * attention_flops(layer), 0.0))
     return {**parts, "total": sum(parts.values())}
 
 
@@ -94,6 +104,24 @@ def fixed_rate(config: AnyConfiguratorConfig) -> float | None:
 def fixed_rate_of(layer: ModelConfig) -> float | None:
     """The same of a layer's configuration (`ModelConfig.layer`): mixers that decide look at their input."""
     return fixed_rate(layer.configurator) if isinstance(layer.mixer, SeqBoatMixerConfig) else None
+
+
+def expected_rates(config: ModelConfig, asked: float | None = None, otherwise: float = 0.5) -> list[float]:
+    """The activation rate to count with in each layer that decides: the only one it can have, else the one `asked`
+    for, else the one that its settings are to reach (`capacity`), else `otherwise`: it is learnt, and not yet known."""
+
+    def rate(layer: ModelConfig) -> float:
+        if (fixed := fixed_rate_of(layer)) is not None:
+            return fixed
+        if asked is not None:
+            return asked
+        if isinstance(layer.mixer, ModConfig):
+            return layer.mixer.capacity
+        if isinstance(layer.mixer, SeqBoatMixerConfig) and isinstance(layer.configurator, CapacityConfig):
+            return layer.configurator.rate
+        return otherwise
+
+    return [rate(config.layer(i)) for i in config.deciding]
 
 
 def _attends(layer: SeqBoatLayer) -> bool:

@@ -12,7 +12,11 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary embedding (Su et al. 2021, arXiv 2104.09864): neighbours (2n, 2n+1) of the last dimension turn by
     position * 10000^(-2n/z). x (..., z), position (...); angles in float64, exact for any length."""
     z = x.shape[-1]
-    theta = 10000.0 ** (-torch.arange(0, z, 2, device=x.device, dtype=torch.float64) / z)
+    return turn(x, position, 10000.0 ** (-torch.arange(0, z, 2, device=x.device, dtype=torch.float64) / z))
+
+
+def turn(x: Tensor, position: Tensor, theta: Tensor) -> Tensor:
+    """Neighbours (2n, 2n+1) of x (..., z) turn by position (...) * theta (z/2) of float64."""
     angle = position.unsqueeze(-1) * theta  # (..., z/2)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x[..., 0::2], x[..., 1::2]

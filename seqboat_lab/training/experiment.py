@@ -234,6 +234,7 @@ def quiet() -> None:
         ".*lr_scheduler.step.*",
         ".*treespec.*",
         ".*LeafSpec.*",
+        ".*`srun` command is available.*",  # on any login node; the launcher is checked when a run starts
         ".*sync_dist=True.*",  # our metrics are torchmetrics: they are already summed over the ranks
     ):
         warnings.filterwarnings("ignore", message=about)

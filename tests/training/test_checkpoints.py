@@ -28,7 +28,9 @@ def elsewhere():
 @pytest.fixture
 def fit(tiny, tmp_path):
     """The command of a tiny run in a directory, as a scheduler repeats it."""
-    experiment.write_config(tiny("trainer.progress=false", "model.dropout=0.2"), tmp_path / "config")
+    config = tiny("trainer.progress=false", "model.dropout=0.2")
+    experiment.make_datamodule(config).prepare_data()  # it has a disk without limits, and tells of it
+    experiment.write_config(config, tmp_path / "config")
 
     def command(run_dir: Path, *overrides: str) -> list[str]:
         config = str(tmp_path / "config" / "config.yaml")

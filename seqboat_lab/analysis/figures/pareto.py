@@ -40,7 +40,10 @@ def pareto_figure(
         figure, corner = pairs(names, lambda axis, pair: _draw_pair(axis, rows, objectives, pair, groups, references))
     if scale:
         figure.colorbar(scale, ax=figure.axes, label=plain(short(colour_by)))
-    add_legend(corner, figure.axes[0], (0.0 if len(names) > 2 else 1.3 if scale else 1.01, 1))
+    if scale and len(names) <= 2:  # the scale has the place beside the plane
+        figure.legend(*corner.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8)
+    else:
+        add_legend(corner, figure.axes[0], (0.0 if len(names) > 2 else 1.01, 1))
     return finish(figure, scale is not None)
 
 

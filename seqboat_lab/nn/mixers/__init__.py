@@ -6,6 +6,7 @@ from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Block, BlockOutput, Mixer, block_flops
+from seqboat_lab.nn.ssm.base import FLOPs
 
 
 def make_layer(config: ModelConfig, number: int) -> nn.Module:
@@ -22,11 +23,13 @@ def make_layer(config: ModelConfig, number: int) -> nn.Module:
     return Block(config, number) if issubclass(kind, Mixer) else kind(config, number)
 
 
-def layer_flops(config: ModelConfig, length: int, rate: float = 0.0) -> dict[str, float]:
+def layer_flops(config: ModelConfig, length: int, rate: float = 0.0) -> dict[str, FLOPs]:
     """FLOPs per token of one layer, by part, at an activation rate; those of seqboat, mega and ssm are counted by
-    `nn.cost`. A layer from outside says what it costs in a static method `layer_flops` of these arguments."""
+    `nn.cost`. A layer from outside says what it costs in a static method `layer_flops` of these arguments; a plain
+    number stands for matrix products."""
     kind = MIXER_CONFIGS.implementation(config.kind)
-    return block_flops(config, length) if issubclass(kind, Mixer) else kind.layer_flops(config, length, rate)
+    parts = block_flops(config, length) if issubclass(kind, Mixer) else kind.layer_flops(config, length, rate)
+    return {part: flops if isinstance(flops, FLOPs) else FLOPs(flops, 0.0) for part, flops in parts.items()}
 
 
 __all__ = ["Block", "BlockOutput", "Mixer", "layer_flops", "make_layer"]

@@ -97,13 +97,12 @@ class MLP(TokenWise):
 
 
 class SwiGLU(TokenWise):
-    """W3 (silu(W1 x) * W2 x) (Shazeer 2020, arXiv 2002.05202)."""
+    """W3 (silu(W1 x) * W2 x) (Shazeer 2020, arXiv 2002.05202), initialised by whom it stands behind."""
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
         self.fc1 = nn.Linear(config.d_model, 2 * ffn_width(config), bias=False)
         self.fc2 = nn.Linear(ffn_width(config), config.d_model, bias=False)
-        gpt2_init(config, self.fc1, self.fc2)
 
     def of_tokens(self, x: Tensor) -> Tensor:
         gate, value = self.fc1(x).chunk(2, dim=-1)
@@ -114,14 +113,19 @@ class SwiGLU(TokenWise):
         return FLOPs(6.0 * config.d_model * ffn_width(config), 0.0)
 
 
+def normal(*linears: nn.Linear, std: float = 0.02) -> None:
+    """Weights normal with that std, biases 0."""
+    for linear in linears:
+        nn.init.normal_(linear.weight, std=std)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+
+
 def gpt2_init(config: ModelConfig, *linears: nn.Linear) -> None:
     """Weights normal with std 0.02, those of the last one, which adds to the residual stream, with 0.02 / sqrt(2 *
     layers); biases 0 (Radford et al. 2019)."""
-    for linear in linears:
-        last = linear is linears[-1]
-        nn.init.normal_(linear.weight, std=0.02 * (2 * config.layers) ** (-0.5 * last))
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
+    normal(*linears[:-1])
+    normal(linears[-1], std=0.02 * (2 * config.layers) ** -0.5)
 
 
 class BothWays(Mixer):
@@ -208,11 +212,11 @@ class Block(nn.Module):
         return x, None, tuple(states)
 
 
-def block_flops(config: ModelConfig, length: int) -> dict[str, float]:
+def block_flops(config: ModelConfig, length: int) -> dict[str, FLOPs]:
     """FLOPs per token of one layer that is a `Block`: of its mixer, both directions, and of its feed-forward part."""
     kind = MIXER_CONFIGS.implementation(config.kind)
     ways = 2 if config.bidirectional and not kind.two_sided else 1
     with torch.device("meta"):  # only its class is asked for
         feed_forward = kind.feed_forward(config)
-    ffn = 0.0 if feed_forward is None else sum(feed_forward.flops(config, length))
-    return {"mixer": ways * sum(kind.flops(config, length)), "ffn": ffn}
+    ffn = FLOPs(0.0, 0.0) if feed_forward is None else feed_forward.flops(config, length)
+    return {"mixer": FLOPs(*(ways * flops for flops in kind.flops(config, length))), "ffn": ffn}

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqboat_lab.nn.ssm.base import FLOPs
+
 HEAD_CHUNK = 64
 CHANNEL_CHUNK, SUB = 32, 8
 """Tokens of a chunk, and of a part of it whose decays are written as products of a query's and a key's factor."""
@@ -81,7 +83,9 @@ def channel_decay(
 
 def _chunks(x: Tensor, T: int) -> Tensor:
     """(B, H, L, .) -> (B, H, n, T, .); what fills the last chunk adds nothing and decays nothing."""
-    return F.pad(x, (0, 0, 0, -x.shape[2] % T)).unflatten(2, (-1, T))
+    B, H, L, width = x.shape
+    fill = x.new_zeros(B, H, -L % T, width)  # F.pad by 0 has other strides than torch.compile expects
+    return torch.cat([x, fill], 2).unflatten(2, (-1, T))
 
 
 def _carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -95,16 +99,22 @@ def _carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, 
     return torch.stack(edges, 2), h
 
 
-def head_decay_flops(heads: int, key: int, value: int, length: int, shared: bool) -> float:
+def head_decay_flops(heads: int, key: int, value: int, length: int, shared: bool) -> FLOPs:
     """Matrix products of `head_decay` per token; `shared`: queries and keys are the same for all heads."""
     T = min(HEAD_CHUNK, length)
-    fill = -(-length // T) * T / length
     scores = 2 * T * key * (1 if shared else heads)
-    return fill * (scores + heads * (2 * T * value + 4 * key * value))
+    return _flops(scores + heads * 2 * T * value, heads * 2 * key * value, T, length)
 
 
-def channel_decay_flops(heads: int, key: int, value: int, length: int) -> float:
+def channel_decay_flops(heads: int, key: int, value: int, length: int) -> FLOPs:
     """Matrix products of `channel_decay` per token."""
     T = min(CHANNEL_CHUNK, -(-length // SUB) * SUB)
-    fill = -(-length // T) * T / length
-    return fill * heads * ((T + SUB) * key + 2 * T * value + 4 * key * value)
+    return _flops(heads * ((T + SUB) * key + 2 * T * value), heads * 2 * key * value, T, length)
+
+
+def _flops(inside: float, state: float, T: int, length: int) -> FLOPs:
+    """Of products inside chunks of T, and two with a state, which of a single chunk is 0: what it leaves has no
+    gradient, and what it brings needs none."""
+    chunks = -(-length // T)
+    fill = chunks * T / length
+    return FLOPs(fill * (inside + 2 * state), 0.0, -3 * fill * state if chunks == 1 else 0.0)

@@ -65,5 +65,5 @@ class LocalAttention(Attention):
         """Of the tiles that are computed, the last one's fill included."""
         d = config.d_model
         T, back, ahead = tiling(config.mixer.window, config.bidirectional)
-        share = -(-length // T) * T / length
-        return FLOPs(8.0 * d * d + 4.0 * d * (back + 1 + ahead) * T * share, 0.0)
+        keys = (back + 1 + ahead) * T * -(-length // T) * T / length
+        return FLOPs(8.0 * d * d + 4.0 * d * keys, 0.0, 2.0 * d * keys)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
-from seqboat_lab.nn.mixers.base import Mixer
-from seqboat_lab.nn.mixers.linear_attention import exact, head_decay, head_decay_flops
+from seqboat_lab.nn.mixers.base import Mixer, SwiGLU
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import exact, head_decay_flops
 from seqboat_lab.nn.norms import RMSNorm
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -24,16 +25,23 @@ class MambaState(NamedTuple):
     """(B, heads, N, P)"""
 
 
+def divide(config: ModelConfig, linear: nn.Linear) -> None:
+    with torch.no_grad():
+        linear.weight.div_((config.layers * (2 if config.mixer.ffn_ratio else 1)) ** 0.5)
+
+
 class Mamba(Mixer):
     """W_out RMSNorm((y + D x) * silu(z)), y_t = h_t^T C_t, h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t^T of every head.
 
     [z, x, B, C, dt] = W_in u; x, B and C pass through a short causal convolution and silu; dt = softplus(dt + bias).
-    B and C are the same for all heads. Initialised like the authors' code: A uniform in -[1, 16], D = 1, W_out
-    divided by sqrt(layers), other weights as torch has them.
+    B and C are the same for all heads. Initialised like the authors' code (state-spaces/mamba, mamba2_simple.py and
+    mixer_seq_simple.py's _init_weights): A uniform in -[1, 16], D = 1, weights as torch has them, those that add to
+    the residual stream divided by the root of how many do.
     """
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.head_decay = recurrence(config, "head_decay")
         d, settings = config.d_model, config.mixer
         self.N, self.inner, self.heads = settings.state_size, 2 * d, 2 * d // settings.head_size
         channels = self.inner + 2 * self.N
@@ -45,8 +53,7 @@ class Mamba(Mixer):
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = RMSNorm(self.inner)
         self.out_proj = nn.Linear(self.inner, d, bias=False)
-        with torch.no_grad():
-            self.out_proj.weight.div_(config.layers**0.5)
+        divide(config, self.out_proj)
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: MambaState | None = None
@@ -62,7 +69,9 @@ class Mamba(Mixer):
             values, B, C, dt = exact(values, B, C, dt)
             log_decay = -(torch.exp(self.A_log) * dt).mT  # (B, heads, L)
             heads = values.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, P)
-            y, h = head_decay(C.unsqueeze(1), B.unsqueeze(1), heads * dt.mT.unsqueeze(-1), log_decay, state and state.h)
+            y, h = self.head_decay(
+                C.unsqueeze(1), B.unsqueeze(1), heads * dt.mT.unsqueeze(-1), log_decay, state and state.h
+            )
             y = (y + self.D.view(-1, 1, 1) * heads).transpose(1, 2).flatten(2)
         return self.output(y, z), None if state is None else MambaState(xBC[:, xBC.shape[1] - width :], h)
 
@@ -97,10 +106,19 @@ class Mamba(Mixer):
         return self.output(y.flatten(1), z), MambaState(window[:, 1:], h)
 
     @staticmethod
+    def feed_forward(config: ModelConfig, number: int = 0) -> Mixer | None:
+        if not config.mixer.ffn_ratio:
+            return None
+        swiglu = SwiGLU(config)
+        divide(config, swiglu.fc2)
+        return swiglu
+
+    @staticmethod
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, settings = config.d_model, config.mixer
         N, P = settings.state_size, settings.head_size
         heads, channels = 2 * d // P, 2 * d + 2 * N
         projections = 2.0 * d * (2 * d + channels + heads) + 4.0 * d * d
         convolution = 2.0 * channels * settings.conv
-        return FLOPs(projections + convolution + head_decay_flops(heads, N, P, length, shared=True), 0.0)
+        scan = head_decay_flops(heads, N, P, length, shared=True)
+        return scan._replace(matmul=projections + convolution + scan.matmul)

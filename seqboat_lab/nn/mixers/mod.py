@@ -13,6 +13,7 @@ from seqboat_lab.nn.layer import LayerOutput
 from seqboat_lab.nn.mixers.base import MLP
 from seqboat_lab.nn.mixers.transformer import Attention
 from seqboat_lab.nn.norms import NORMS
+from seqboat_lab.nn.ssm.base import FLOPs
 
 
 class RoutedCache(NamedTuple):
@@ -137,12 +138,12 @@ class ModLayer(nn.Module):
         return out.y.squeeze(1), Decision(out.active.squeeze(1), out.confidence.squeeze(1)), state
 
     @staticmethod
-    def layer_flops(config: ModelConfig, length: int, rate: float) -> dict[str, float]:
-        """Of `rate` of the tokens, which see each other; the predictor reads all."""
+    def layer_flops(config: ModelConfig, length: int, rate: float) -> dict[str, FLOPs]:
+        """Of `rate` of the tokens, which see each other; the predictor reads all, and sends no gradient to them."""
         d, width = config.d_model, max(1, config.d_model // 2)
-        routed = max(1.0, rate * length)
+        pairs = (d + config.mixer.heads) * max(1.0, rate * length)  # one channel a head masks
         return {
-            "router": 2.0 * d + 2.0 * d * width + 2.0 * width,
-            "mixer": rate * (8.0 * d * d + 4.0 * (d + config.mixer.heads) * routed),  # one channel a head masks
-            "ffn": rate * sum(MLP.flops(config, length)),
+            "router": FLOPs(2.0 * d + 2.0 * d * width + 2.0 * width, 0.0, -2.0 * d * width),
+            "mixer": FLOPs(rate * (8.0 * d * d + 4.0 * pairs), 0.0, rate * 2.0 * pairs),
+            "ffn": FLOPs(*(rate * flops for flops in MLP.flops(config, length))),
         }

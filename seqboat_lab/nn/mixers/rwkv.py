@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.mixers.base import Mixer, ffn_width
-from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay, channel_decay_flops, exact
+from seqboat_lab.nn.mixers.fast import recurrence
+from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay_flops, exact
 from seqboat_lab.nn.ssm.base import FLOPs
 
 NORM_EPS = 64e-5
@@ -29,10 +30,9 @@ def shift(x: Tensor, last: Tensor | None) -> Tensor:
 
 
 def orthogonal(linear: nn.Linear, scale: float) -> None:
-    """Orthogonal with the given gain, more for maps that widen; 0 = zeros (the authors' code)."""
-    rows, columns = linear.weight.shape
+    """Orthogonal with the given gain; 0 = zeros."""
     if scale:
-        nn.init.orthogonal_(linear.weight, gain=scale * max(1.0, rows / columns) ** 0.5)
+        nn.init.orthogonal_(linear.weight, gain=scale)
     else:
         nn.init.zeros_(linear.weight)
 
@@ -43,10 +43,14 @@ class TimeMix(Mixer):
 
     r, k, v, g are linear maps, and d = log(-log w) a low-rank one, of mixtures of x_t and x_{t-1} whose share depends
     on both: ddlerp(a, b) = a + (b - a) (lambda + tanh(m A) B) with m = a + (b - a) mu.
+
+    Initialised like the authors' code (BlinkDL/RWKV-LM, RWKV-v5/src/model.py, RWKV_Tmix_x060 and generate_init_weight
+    as of May 2024): ramps over the channels that depend on the layer, orthogonal maps, zeros for the output.
     """
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)
+        self.channel_decay = recurrence(config, "channel_decay")
         d, rank, self.heads = config.d_model, config.mixer.lora, config.mixer.heads
         depth = number / max(1, config.layers - 1)  # 0 in the first layer, 1 in the last
         left = 1 - number / config.layers
@@ -74,6 +78,7 @@ class TimeMix(Mixer):
         ):
             orthogonal(linear, scale)
         self.norm = nn.GroupNorm(self.heads, d, eps=NORM_EPS)
+        nn.init.constant_(self.norm.weight, ((1 + number) / config.layers) ** 0.7)
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, state: TimeMixState | None = None
@@ -83,7 +88,7 @@ class TimeMix(Mixer):
             k = k.masked_fill(padding_mask[:, None, :, None], 0.0)
         with torch.autocast(x.device.type, enabled=False):
             r, k, v, log_w = exact(r, k, v, log_w)
-            o, S = channel_decay(r, k, v, log_w, state and state.S, before=True)
+            o, S = self.channel_decay(r, k, v, log_w, state and state.S, before=True)
             o = o + (r * self.bonus(k)).sum(-1, keepdim=True) * v
         return self.output(o.transpose(1, 2).flatten(2), gate), None if state is None else TimeMixState(x[:, -1], S)
 
@@ -129,11 +134,11 @@ class TimeMix(Mixer):
     def flops(config: ModelConfig, length: int) -> FLOPs:
         d, heads, rank = config.d_model, config.mixer.heads, config.mixer.lora
         attention = channel_decay_flops(heads, d // heads, d // heads, length)
-        return FLOPs(10.0 * d * d + 28.0 * d * rank + attention, 0.0)
+        return attention._replace(matmul=10.0 * d * d + 28.0 * d * rank + attention.matmul)
 
 
 class ChannelMix(Mixer):
-    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23)."""
+    """sigmoid(W_r r) * W_v relu(W_k k)^2, r and k mixtures of x_t and x_{t-1} (eq. 21-23). Starts like `TimeMix`."""
 
     def __init__(self, config: ModelConfig, number: int = 0):
         super().__init__(config, number)

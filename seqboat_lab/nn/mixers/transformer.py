@@ -103,4 +103,4 @@ class Attention(Mixer):
     def flops(config: ModelConfig, length: int) -> FLOPs:
         """Of every pair of tokens, like torch's count; a causal kernel skips about half of them."""
         d = config.d_model
-        return FLOPs(8.0 * d * d + 4.0 * d * length, 0.0)
+        return FLOPs(8.0 * d * d + 4.0 * d * length, 0.0, 2.0 * d * length)

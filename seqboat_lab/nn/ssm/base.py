@@ -12,12 +12,24 @@ from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
 
 
 class FLOPs(NamedTuple):
-    """Cost of a forward pass per token, in floating-point operations (a multiply-add is 2)."""
+    """Cost per token of a forward pass, in floating-point operations (a multiply-add is 2), and of a backward pass."""
 
     matmul: float
     """In matrix products over the sequence."""
     other: float
     """In FFTs and elementwise scans over the sequence."""
+    backward: float = 0.0
+    """What a backward pass costs beyond twice the forward pass: less than 0 for FFTs, which it needs as often again,
+    and for products with what needs no gradient; more for fused attention, which computes its scores again."""
+
+    @property
+    def forward(self) -> float:
+        return self.matmul + self.other
+
+    @property
+    def training(self) -> float:
+        """Forward and backward: a product of two tensors has two gradients, each as costly as itself."""
+        return 3 * self.forward + self.backward
 
 
 class AtLeastFloat32(nn.Module):

@@ -107,7 +107,8 @@ class S4(SSM):
     @staticmethod
     def flops(config: S4Config, d_model: int, bidirectional: bool, length: int) -> FLOPs:
         n = good_length(2 * length - 1)
-        return FLOPs(0.0, d_model * (2 * fft_flops(n) + 3 * n) / length)  # there, product, back
+        ffts = 2 * d_model * fft_flops(n) / length  # there and back, in each pass
+        return FLOPs(0.0, ffts + 3 * d_model * n / length, -ffts)
 
 
 def generate(system: System, length: int) -> Tensor:

@@ -218,6 +218,7 @@ def summary_rows(study: optuna.Study, sweep: SweepConfig) -> list[dict[str, Any]
                 "step": max(map(int, measured), default=0),
                 "started": first.datetime_start.isoformat() if first.datetime_start else "",
                 "seconds": round(sum(durations), 1) if durations else None,
+                "worker": trial.user_attrs.get(WORKER, ""),
                 **trial.user_attrs.get(TABLE, {}),
                 "run": trial.user_attrs.get(RUN, ""),
                 "error": trial.user_attrs.get(ERROR) or trial.user_attrs.get(REQUEUED, ""),

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 
-def turned(x: Tensor, position: int) -> Tensor:
+def turned(x: Tensor, position: int, theta: list[float] | None = None) -> Tensor:
     """Rotary: pairs as complex numbers times e^(i position theta)."""
     z = len(x)
-    theta = torch.tensor([10000.0 ** (-2 * n / z) for n in range(z // 2)], dtype=x.dtype)
+    theta = torch.tensor(theta or [10000.0 ** (-2 * n / z) for n in range(z // 2)], dtype=x.dtype)
     pairs = torch.view_as_complex(x.view(-1, 2)) * torch.polar(torch.ones_like(theta), position * theta)
     return torch.view_as_real(pairs).flatten()
 
@@ -42,8 +42,10 @@ def silu(x: Tensor) -> Tensor:
 
 
 def retnet(m, x: Tensor) -> Tensor:
-    """The recurrent form, eq. 6 and 8."""
+    """The recurrent form, eq. 6 and 8; angles and norm as in the authors' code."""
     d, heads = x.shape[1], m.heads
+    pairs = d // heads // 2
+    theta = [10000.0 ** (-n / (pairs - 1)) for n in range(pairs)]
     S = [torch.zeros(d // heads, 2 * d // heads, dtype=x.dtype) for _ in range(heads)]
     out = []
     for t, x_t in enumerate(x):
@@ -53,9 +55,10 @@ def retnet(m, x: Tensor) -> Tensor:
                 (f.weight @ x_t).view(heads, -1)[h] for f in (m.q_proj, m.k_proj, m.v_proj)
             )  # fmt: skip
             gamma = 1 - 2.0 ** (-5 - h)
-            S[h] = gamma * S[h] + torch.outer(turned(k, t) / math.sqrt(d // heads), v)
-            o.append(turned(q, t) @ S[h])
-        out.append(m.out_proj.weight @ (silu(m.g_proj.weight @ x_t) * group_norm(torch.cat(o), m.norm)))
+            S[h] = gamma * S[h] + torch.outer(turned(k, t, theta) / math.sqrt(d // heads), v)
+            o_h = turned(q, t, theta) @ S[h]
+            o.append(o_h / torch.sqrt((o_h**2).mean() + 1e-6))
+        out.append(m.out_proj.weight @ (silu(m.g_proj.weight @ x_t) * torch.cat(o)))
     return torch.stack(out)
 
 
@@ -70,10 +73,9 @@ def gla(m, x: Tensor) -> Tensor:
         alpha = (torch.sigmoid(logits) ** (1 / 16)).view(heads, -1)
         o = []
         for h in range(heads):
-            S[h] = torch.diag(alpha[h]) @ S[h] + torch.outer(k[h], v[h])
-            o.append(torch.nn.functional.layer_norm(
-                q[h] @ S[h] / math.sqrt(d // 2 // heads), (d // heads,), m.norm.weight, m.norm.bias, m.norm.eps
-            ))  # fmt: skip
+            S[h] = torch.diag(alpha[h]) @ S[h] + torch.outer(k[h], v[h]) / math.sqrt(d // heads)
+            o_h = q[h] @ S[h] / math.sqrt(d // 2 // heads)
+            o.append((o_h - o_h.mean()) / torch.sqrt(o_h.var(unbiased=False) + 1e-5))
         gate = silu(m.gate_proj.weight @ x_t + m.gate_proj.bias)
         out.append(m.out_proj.weight @ (gate * torch.cat(o)))
     return torch.stack(out)
@@ -156,19 +158,19 @@ def hyena(m, x: Tensor) -> Tensor:
     f = m.filters
     h = []
     for lag in range(L):
-        t = lag / f.length
+        t = lag / (f.length - 1)
         bands = [1e-4 + (15 - 1e-4) * i / 15 for i in range(16)]
         features = [
             t,
-            *(math.cos(2 * math.pi * b * t) for b in bands),
-            *(-math.sin(2 * math.pi * b * t) for b in bands),
+            *(math.cos(2 * math.pi * b * lag / f.length) for b in bands),
+            *(-math.sin(2 * math.pi * b * lag / f.length) for b in bands),
         ]
         y = torch.tensor(features, dtype=x.dtype)
         for layer in f.layers:
             y = torch.sin(f.frequency * (layer.weight @ y + layer.bias))
         slow, fast = math.log(1e-2) / 1.5, math.log(1e-2) / 0.3
         alpha = [slow + (fast - slow) * c / (d - 1) for c in range(d)]
-        window = torch.tensor([math.exp(a * t) + 0.05 for a in alpha], dtype=x.dtype)
+        window = torch.tensor([math.exp(a * t) for a in alpha], dtype=x.dtype)
         h.append((f.last.weight @ y) * window)
     z = x2 * v
     out = torch.stack([sum(h[i - j] * z[j] for j in range(i + 1)) + m.skip * z[i] for i in range(L)])
