@@ -1,6 +1,6 @@
 """Searches of thousands of trials by hundreds of workers, whose trials take 50 ms and do nothing.
 
-    python -m benchmarks.many_trials --storages journal sqlite postgresql grpc --workers 200 --trials 5000
+    python -m benchmarks.many_trials --parts look journal sqlite postgresql grpc --workers 200 --trials 5000
 
 For each storage: a study is filled with all trials but the last ones, which workers (processes, each with a connection
 of its own) then run by the sweep's own code; trials a second, and CPU time of a trial. Before that, what a sweep of
@@ -30,6 +30,7 @@ from seqboat_lab.sweep.study import study as studies
 from seqboat_lab.sweep.study.storage import open_storage
 
 SECONDS = 0.05
+PARTS = ["look", "journal", "sqlite", "postgresql", "grpc"]
 SWEEP = """\
 experiment: lra/listops_short
 name: many
@@ -42,8 +43,8 @@ space:
 sampler: random
 trials: 5000
 """
-FIRST, LAST = 20, 200
-"""Trials that warm up, and those that are measured."""
+LAST = 200
+"""Trials that are measured."""
 
 
 class FakeRun:
@@ -202,7 +203,7 @@ def _serve(url: str, ready: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--storages", nargs="*", default=["journal", "sqlite", "postgresql", "grpc"])
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what is measured (default: all)")
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--measured", type=int, default=LAST, help="how many of them are run by workers")
@@ -211,9 +212,10 @@ def main() -> None:
     found: dict[str, Any] = {"workers": options.workers, "trials": options.trials, "measured": options.measured}
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
-        found["look"] = look(options.trials)
-        print(json.dumps(found["look"]), flush=True)
-        with storages(options.storages) as urls:
+        if "look" in options.parts:
+            found["look"] = look(options.trials)
+            print("look", json.dumps(found["look"]), flush=True)
+        with storages([name for name in options.parts if name != "look"]) as urls:
             for name, url in urls.items():
                 for there in (0, options.trials - options.measured):
                     key = f"{name}, {there} before"
