@@ -130,7 +130,7 @@ def test_killed_workers_and_a_killed_database_cost_no_trial(server, quick, tiny_
     assert [life.exitcode for life in lives] == [0] * WORKERS  # the restarts ended none
     states = check(study, sweep, directories)
     assert before > 10
-    assert states["FAIL"] >= 2
+    assert states["FAIL"] >= 1
     assert server.query("SELECT count(*) FROM trials WHERE state = 'RUNNING'") == [(0,)]
 
 
