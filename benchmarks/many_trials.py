@@ -115,7 +115,7 @@ def measure(url: str | None, trials: int, workers: int, there: int) -> dict[str,
     sweep = load_sweep(path, overrides)
     study = studies.open_study(sweep)
     fill(study, sweep, there)
-    context = mp.get_context("fork")
+    context: Any = mp.get_context("spawn" if url and url.startswith("grpc") else "fork")  # gRPC does not survive a fork
     report: Any = context.Queue()
     lives = [context.Process(target=_work, args=(path, overrides, directory, report)) for _ in range(workers)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 
 from seqboat_lab.cli import main
 from seqboat_lab.config import ConfigError
@@ -46,10 +47,11 @@ def test_who_joins_by_name_has_the_same_experiments(begun, url, tmp_path, monkey
 
 def test_another_experiment_under_the_same_name_is_refused(begun, url):
     sweep, _ = begun
-    BASE.write_text(BASE.read_text().replace("trainer:", "trainer:\n  grad_clip: 0.125"))
+    values = yaml.safe_load(BASE.read_text())
+    BASE.write_text(yaml.safe_dump(values | {"optim": values["optim"] | {"clip_norm": 0.5}}))
     other = load_sweep("tiny.yaml", [f"storage={url}"])
     with pytest.raises(
-        ConfigError, match=r"began with another \S*base.yaml than is here: it differs in trainer.grad_clip"
+        ConfigError, match=r"began with another \S*base.yaml than is here: it differs in optim.clip_norm"
     ):
         studies.open_study(other)
     assert sweep.name == other.name
