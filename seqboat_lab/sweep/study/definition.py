@@ -20,14 +20,16 @@ OF_A_MACHINE = ("data.root", "data.path", "data.val_path", "data.test_path", "tr
 """Fields of an experiment that may differ between the workers of a sweep: where things are, not what they are."""
 
 
-def other_search(known: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
-    """The fields in which the identities of two sweeps differ."""
+def other_search(known: Mapping[str, Any], mine: Mapping[str, Any], defined: bool) -> list[str]:
+    """The fields in which the identities of two sweeps differ; where the study is `defined`, what the experiment holds
+    is compared, and not where its file lies."""
 
     def part(identity: Mapping[str, Any], key: str) -> Any:
         value = identity.get(key)
         return _of_all_machines(value) if key == "overrides" and isinstance(value, Mapping) else value
 
-    return [key for key in mine if part(known, key) != part(mine, key)]
+    keys = [key for key in mine if not (defined and key == "experiment")]
+    return [key for key in keys if part(known, key) != part(mine, key)]
 
 
 def keep_definition(study: optuna.Study, sweep: SweepConfig) -> None:

@@ -98,7 +98,7 @@ def _introduce(study: optuna.Study, sweep: SweepConfig) -> None:
             study.set_metric_names(sweep.metrics)
     if known is None:
         study.set_user_attr(IDENTITY, sweep.identity())
-    elif differs := other_search(known, sweep.identity()):
+    elif differs := other_search(known, sweep.identity(), DEFINITION in study.user_attrs):
         place = without_secrets(sweep.storage) if sweep.storage else sweep.directory
         raise ConfigError(
             f"study {sweep.name}",
