@@ -69,10 +69,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
 
     sub = add("sweep", _sweep, "search over experiments, to a Pareto front")
-    sub.add_argument("sweep", type=path, help="a YAML file such as sweeps/listops_pareto.yaml")
+    sub.add_argument("sweep", nargs="?", type=path, help="a YAML file such as sweeps/listops_pareto.yaml")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="fields of the sweep to change, e.g. trials=50")
     sub.add_argument("--workers", type=int, default=1, help="processes that run trials at the same time (default 1)")
     sub.add_argument("--trials-per-gpu", type=int, default=1, help="how many may share a GPU (default 1)")
+    help = "instead of a file: work on the sweep NAME that the database or server at STORAGE holds"
+    sub.add_argument("--join", nargs=2, metavar=("STORAGE", "NAME"), help=help)
+
+    storage = commands.add_parser("storage", help="databases that sweeps are kept in")
+    actions = storage.add_subparsers(required=True, metavar="ACTION")
+    sub = actions.add_parser("serve", help="stand before a database, for more workers than it takes connections")
+    sub.set_defaults(run=_serve)
+    sub.add_argument("storage", nargs="?", help="its URL (default: the environment variable SEQBOAT_STORAGE)")
+    sub.add_argument("--host", default="localhost", help="address to listen on (default: localhost, this machine only)")
+    sub.add_argument("--port", type=int, default=13000, help="port to listen on (default 13000)")
 
     sub = add("sweep-worker", _sweep_worker, None)
     sub.add_argument("sweep", type=path)
@@ -191,8 +201,28 @@ def _sweep(options: argparse.Namespace) -> None:
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     check_number("--trials-per-gpu", options.trials_per_gpu, 1, MOST_PROCESSES)
-    sweep = load_sweep(options.sweep, options.overrides)
+    if options.join:
+        from seqboat_lab.sweep.study.definition import join_sweep
+
+        overrides = [str(options.sweep), *options.overrides] if options.sweep else options.overrides
+        if overrides and "=" not in overrides[0]:
+            raise ConfigError("sweep", f"--join takes the sweep from its storage; leave {overrides[0]} out")
+        sweep = join_sweep(options.join[0], options.join[1], overrides)
+    elif options.sweep is None:
+        raise ConfigError("sweep", "expected a sweep, such as recall_pareto, or --join STORAGE NAME")
+    else:
+        sweep = load_sweep(options.sweep, options.overrides)
     run_sweep(sweep, options.workers, trials_per_gpu=options.trials_per_gpu)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from seqboat_lab.sweep.study.storage import serve, storage_url
+
+    check_number("--port", options.port, 1, 65535)
+    url = storage_url(None) if options.storage is None else options.storage
+    if url is None:
+        raise ConfigError("storage", "expected the URL of a database, or SEQBOAT_STORAGE with one")
+    serve(url, options.host, options.port)
 
 
 def _sweep_worker(options: argparse.Namespace) -> None:

@@ -21,7 +21,8 @@ from seqboat_lab.sweep.definition.constraints import is_broken, violations
 from seqboat_lab.sweep.running.trial import EvaluationProcess, TrialProcess
 from seqboat_lab.sweep.stages.noise import average, is_hopeless, mean, standard_errors
 from seqboat_lab.sweep.stages.side import SideStudy, job_of
-from seqboat_lab.sweep.stopping.rules import make_rule
+from seqboat_lab.sweep.stopping.rules import dominates, make_rule
+from seqboat_lab.sweep.study.artifacts import send_run
 from seqboat_lab.sweep.study.study import (
     BROKEN,
     BY_SEED,
@@ -33,6 +34,7 @@ from seqboat_lab.sweep.study.study import (
     RUN,
     TABLE,
     candidates,
+    end,
     measured_at,
     requeue,
     set_attribute,
@@ -66,6 +68,9 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     rungs = rule.steps(config.trainer.max_steps, config.trainer.val_every) if rule else []
     measured: dict[str, list[float]] = dict(trial.user_attrs.get(MEASURED, {}))
 
+    def leave(checkpoint: bool = False) -> None:
+        send_run(study, trial.number, run_dir, sweep.artifacts, checkpoint)
+
     def stops(step: int, metrics: Mapping[str, Any], ended: bool) -> bool:
         if str(step) in measured:  # before it went on
             return False
@@ -83,7 +88,8 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     try:
         found = [_train(config, run_dir, sweep, stops)]
         if found[0] is None:
-            study.tell(trial, state=TrialState.PRUNED)
+            leave()
+            end(study, trial.number, state=TrialState.PRUNED)
             return None
         values = [_values(found[0], sweep, "at its end")]
         _violations(found[0], sweep, "at its end")  # raises where they cannot be told
@@ -97,13 +103,23 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
             except RunFailed as error:
                 raise RunFailed(f"with seed {seed}: {error}") from None
     except RunFailed as error:
+        leave()
         return _fail(study, trial, str(error))
     except OSError as error:
         if error.errno == errno.ENOSPC:  # not this trial's fault: it is run again
             requeue(study, sweep, study.trials[trial.number], "the disk was full")
         raise
+    leave(checkpoint=_is_ahead(study, sweep, values))
     _complete(study, sweep, trial, [each for each in found if each is not None], values)
     return None
+
+
+def _is_ahead(study: optuna.Study, sweep: SweepConfig, values: Sequence[list[float]]) -> bool:
+    """Is a candidate whose seeds gave `values` on the front of those that are complete by now?"""
+    if sweep.artifacts is None:
+        return False
+    complete = [t.values for t in candidates(study).values() if t.state == TrialState.COMPLETE]
+    return not any(dominates(other, mean(values), sweep.maximize) for other in complete)
 
 
 def _complete(
@@ -121,7 +137,7 @@ def _complete(
         table |= {"seeds": len(values), **named}
     trial.set_user_attr(TABLE, table)
     _set_constraints(trial, _violations(average(found), sweep, "at its end"))
-    study.tell(trial, mean(values))
+    end(study, trial.number, mean(values))
 
 
 def _further_seeds(study: optuna.Study, sweep: SweepConfig, first: int, values: list[float]) -> list[int]:
@@ -145,15 +161,16 @@ def run_job(side: SideStudy, trial: FrozenTrial, threads: int | None) -> None:
         if job.split:
             found = follow(EvaluationProcess(run_dir, job.split), run_dir, sweep)
         values = _values(found or {}, sweep, "at its end")
+        send_run(study, trial.number, run_dir, sweep.artifacts)
     except (ConfigError, RunFailed) as error:
         set_attribute(study, trial, ERROR, str(error))
-        study.tell(trial.number, state=TrialState.FAIL)
+        end(study, trial.number, state=TrialState.FAIL)
         return
     except OSError as error:
         if error.errno == errno.ENOSPC:
             requeue(study, side.sweep, trial, "the disk was full")
         raise
-    study.tell(trial.number, values)
+    end(study, trial.number, values)
 
 
 def carried(trial: FrozenTrial) -> dict[str, Any]:
@@ -258,4 +275,4 @@ def _is_finite(value: Any) -> bool:
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: str) -> None:
     trial.set_user_attr(ERROR, error)
-    study.tell(trial, state=TrialState.FAIL)
+    end(study, trial.number, state=TrialState.FAIL)

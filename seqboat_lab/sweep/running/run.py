@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from seqboat_lab.sweep.running.gpus import Held, devices_of, visible_gpus
 from seqboat_lab.sweep.running.live import SweepView, trial_table
 from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.stages.plan import Stages
+from seqboat_lab.sweep.stages.side import job_of
+from seqboat_lab.sweep.study.artifacts import fetch_run, open_artifacts
 from seqboat_lab.sweep.study.storage import STORAGE_VARIABLE, errors_in_one_line, hide, storage_url, without_secrets
 from seqboat_lab.sweep.study.study import (
     REFERENCE,
+    at_work,
     candidates,
     counts,
     nameless,
@@ -88,20 +91,23 @@ def confirm(directory: Path, seeds: int | None, workers: int, trials_per_gpu: in
 def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) -> None:
     devices = devices_of(sweep)
     places = Held(visible_gpus() if devices else [], workers, max(1, devices), trials_per_gpu)
+    open_artifacts(sweep.artifacts)  # a mistake is told before any trial runs
     study = open_study(sweep)
     stages = Stages(study, sweep)
-    for each in (study, *(side.study for side in stages.sides)):
+    studies = [study, *(side.study for side in stages.sides)]
+    for each in studies:
         requeue_lost(each, sweep)
     for aside, runs in set_strangers_aside(study, sweep):
         print(f"{sweep.directory}/trials held {runs} runs that are not of this study; they are set aside in {aside}")
     resolved = sweep.directory / "sweep.yaml"
-    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage))
+    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage), experiment_fields=sweep.written())
     write_text(resolved, to_yaml(shown))
     begun = sum(map(counts, study.get_trials(deepcopy=False)))
     if begun and search:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
     processes: list[subprocess.Popen] = []
-    to_do = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    left = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    to_do = left or any(at_work(each, sweep) for each in studies)  # they may be lost
     try:
         for i in range(workers if to_do else 0):
             processes.append(_start_worker(resolved, i, workers, sweep.storage, search, places))
@@ -122,7 +128,7 @@ def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) ->
         _end(processes)
         raise
     places.release()
-    for each in (study, *(side.study for side in stages.sides)):
+    for each in studies:
         requeue_lost(each, sweep)
     rows = conclude(study, sweep, stages)
     crashed = [i for i, p in enumerate(processes) if p.returncode != 0]
@@ -174,6 +180,7 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
         study.set_user_attr(REFERENCE, known | reference)
     choices = {key: parameter.labels for key, parameter in sweep.space.items() if parameter.choices}
     stages.write()
+    _fetch_runs(study, sweep, stages, {row["number"] for row in front_of(rows, sweep.objectives)})
     write_report(sweep.directory, rows, sweep.objectives, list(sweep.space), choices, reference)
     console = Console(width=None if sys.stdout.isatty() else 150)
     front = front_of(rows, sweep.objectives)
@@ -187,6 +194,17 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
     print(f"report:      {sweep.directory}/report.html (front.csv, trials.csv, pareto.png beside it)")
     print(f"tensorboard: {Path(sys.executable).parent}/tensorboard --logdir {sweep.directory}")
     return rows
+
+
+def _fetch_runs(study: optuna.Study, sweep: SweepConfig, stages: Stages, front: Container[int]) -> None:
+    """Brings the runs of other machines here, where they left them anywhere."""
+    if (store := open_artifacts(sweep.artifacts)) is None:
+        return
+    for number, trial in candidates(study).items():
+        fetch_run(trial, sweep.directory / "trials" / f"{number:04d}", store, number in front)
+    for side in stages.sides:
+        for trial in side.trials().values():
+            fetch_run(trial, side.run_directory(job_of(trial)), store)
 
 
 def _start_worker(

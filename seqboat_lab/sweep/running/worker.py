@@ -10,18 +10,30 @@ from functools import partial
 from typing import NamedTuple
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from seqboat_lab.sweep.definition.config import SweepConfig
 from seqboat_lab.sweep.running.attempt import POLL_SECONDS, carried, run_job, run_trial
 from seqboat_lab.sweep.running.promotion import claim_promoted
 from seqboat_lab.sweep.stages.plan import Stages
 from seqboat_lab.sweep.stages.side import Job, SideStudy
+from seqboat_lab.sweep.study.patient import PATIENCE_SECONDS, Patient
 from seqboat_lab.sweep.study.storage import errors_in_one_line
-from seqboat_lab.sweep.study.study import WorkerLock, at_work, claim, nameless, open_study, requeue, requeue_lost
+from seqboat_lab.sweep.study.study import (
+    SignsOfLife,
+    WorkerLock,
+    at_work,
+    claim,
+    nameless,
+    open_study,
+    requeue,
+    requeue_lost,
+)
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that end a worker: the sweep's, a service manager's, a scheduler's before a time limit."""
 NAMELESS_SECONDS = 20  # after which a trial without a worker's name is lost; a living one takes milliseconds
+LAST_PATIENCE = 10.0  # seconds that a worker which is to end waits for a storage that is away
 
 
 class Interruption(Exception):  # noqa: N818 - nothing went wrong
@@ -75,7 +87,7 @@ def _work(
     claimed = None
     try:
         threading.Thread(target=_end_with_sweep, args=(parent,), daemon=True).start()
-        study = open_study(sweep)
+        study = open_study(sweep, PATIENCE_SECONDS)
         stages, lock = Stages(study, sweep), WorkerLock(sweep.directory)
         studies = [study, *(side.study for side in stages.sides)]
         while True:
@@ -83,10 +95,17 @@ def _work(
                 requeue_lost(each, sweep)
             if not may_begin(study):
                 break
-            if (claimed := _next(stages, lock, threads, search)) is not None:
-                claimed.run()
+            try:
+                if (claimed := _next(stages, lock, threads, search)) is not None:
+                    with SignsOfLife(claimed.study, claimed.number):
+                        claimed.run()
+                    claimed = None
+                    continue
+            except UpdateFinishedTrialError:  # this worker fell silent for too long
+                print("a trial of this worker was taken for lost, and is queued again", flush=True)
                 claimed = None
-            elif not sum(_requeue_abandoned(each, sweep) for each in studies):
+                continue
+            if not sum(_requeue_abandoned(each, sweep) for each in studies):
                 if not any(at_work(each, sweep) for each in studies):
                     break
                 time.sleep(POLL_SECONDS)  # what others find may be a reason to go on with a trial, or they may die
@@ -95,6 +114,8 @@ def _work(
             signal.signal(number, signal.SIG_IGN)
         if claimed is not None:
             trial = claimed.study.trials[claimed.number]
+            if isinstance(storage := claimed.study._storage, Patient):
+                storage.patience = LAST_PATIENCE  # without word from here it is found out by others
             with suppress(RuntimeError):  # it had just ended
                 requeue(claimed.study, sweep, trial, "interrupted", carried(trial))
         return interruption.number
