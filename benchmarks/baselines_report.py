@@ -56,9 +56,10 @@ NOTES = """
 
 Noisy recall, 600 updates: RWKV 6, SeqBoat, Mamba 2 and MEGA recall everything at the best of three learning rates.
 RWKV does so at two of them, and comes to 97 % at the third, where SeqBoat has 36 %: it learns fastest here. SeqBoat
-needs its learning rate, and attends with 19 % of its tokens, MEGA with all. RetNet learns it with some seeds. The others do not in
-600 updates; that says nothing about longer training, and a softmax transformer without a convolution or a recurrence
-is known to need far more updates for recall. No claim that SeqBoat is better than RWKV or Mamba can be made from this.
+needs its learning rate, and attends with 19 % of its tokens, MEGA with all. RetNet learns it with some seeds. The
+others do not in 600 updates; that says nothing about longer training, and a softmax transformer without a convolution
+or a recurrence is known to need far more updates for recall. No claim that SeqBoat is better than RWKV or Mamba can
+be made from this.
 
 Seconds of this table are not to be compared: other work shared the two cores while the runs were made.
 """
