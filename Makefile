@@ -16,10 +16,10 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search gpu-report clean
+.PHONY: help setup sweep test test-slow test-slurm test-gpu test-postgresql fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search gpu-report clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: SWEEP=$(SWEEP) CONFIG=$(CONFIG) WORKERS=$(WORKERS) DEVICES=$(DEVICES) ARGS='key=value ...'"
 
 setup: $(VENV)/.ready  ## build .venv with the pinned versions (the other targets do it when needed)
@@ -41,8 +41,14 @@ test: setup  ## the test suite, under 10 minutes on two cores (JOBS=2 processes)
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-slurm: setup  ## the tests on a Slurm cluster that they start on this machine (apt-get install slurmctld slurmd slurm-client munge)
+	$(BIN)/python -m pytest -m slurm $(ARGS)
+
 test-gpu: setup  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-postgresql: setup  ## the tests that start a PostgreSQL of their own (Debian: apt install postgresql)
+	$(BIN)/python -m pytest -m postgresql $(ARGS)
 
 fit: setup  ## train one experiment (CONFIG=, ARGS='key=value ...')
 	$(SEQBOAT) fit $(CONFIG) $(ARGS)

@@ -13,8 +13,8 @@ from seqboat_lab.terminal import complain, give_up_output, is_out_of_memory
 
 
 def run(action: Callable[[], int | None]) -> int:
-    """Calls `action`. Returns the exit status: its own, else 0; 2 for a user's error and what the operating system
-    refuses, each told in one line; 130 when interrupted."""
+    """Calls `action`. Returns the exit status: its own, else 0; 2 (or its own) for a user's error and what the
+    operating system refuses, each told in one line; 130 when interrupted."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files; a notebook keeps its own way of showing them
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a user needs no line of our source
     try:
@@ -29,6 +29,7 @@ def run(action: Callable[[], int | None]) -> int:
         return 0
     except UserError as error:
         complain(f"seqboat: {error}")
+        return error.status
     except OSError as error:  # a full disk, a directory that is not ours
         give_up_output()
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
@@ -44,15 +45,18 @@ def fit(config: str, overrides: Sequence[str], run_dir: Path | None = None, resu
     """Trains the experiment called `config` (a name under configs/, or a file), and tells where its results are.
 
     Args:
-        run_dir: where they go; None = `runs/<experiment>/<time>`.
-        resume_or_start: go on with the run in `run_dir` if there is one.
+        run_dir: where they go; None = `runs/<experiment>/<time>`, or the launcher's name for its job.
+        resume_or_start: go on with the run in `run_dir` if there is one; a launcher that starts its job again, or whose
+            job the directory is named after, means that, too.
     """
     if resume_or_start and run_dir is None:
         raise ConfigError("--resume-or-start", "needs --run-dir: the directory that is the same every time")
     experiment_config = load_experiment(config, overrides)  # a mistake is told before torch is loaded
     from seqboat_lab.training import experiment
+    from seqboat_lab.training.launch import is_restart, job
     from seqboat_lab.training.run_directory import give_up, new_run_dir
 
+    resume_or_start = resume_or_start or is_restart() or (run_dir is None and job() is not None)
     run_dir = run_dir or new_run_dir(find_config(config).name.removesuffix(".yaml"))
     start = experiment.resume_or_start if resume_or_start else experiment.fit
     try:

@@ -45,7 +45,7 @@ def test_mistakes_give_one_line_and_status_2(tmp_path, monkeypatch, capsys, argu
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("variable", [("TORCHELASTIC_RUN_ID", "x"), ("SLURM_NTASKS", "2")])
+@pytest.mark.parametrize("variable", [("TORCHELASTIC_RUN_ID", "none"), ("SLURM_NTASKS", "2")])
 def test_processes_started_from_outside_must_agree_on_the_run_directory(monkeypatch, capsys, variable):
     monkeypatch.setenv(*variable)
     assert main(["fit", "lra/listops_short"]) == 2

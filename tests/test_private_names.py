@@ -5,10 +5,13 @@ import inspect
 
 import numpy as np
 import optuna
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _Progress
 from optuna._hypervolume import _solve_hssp
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation as Op
 from optuna.study._multi_objective import _fast_non_domination_rank
@@ -53,6 +56,20 @@ def test_optunas_journal_has_the_lock_and_the_operations_that_a_mended_one_needs
     """`optuna.storages.journal._file` and `._storage`, seen in Optuna 5.0."""
     assert {"acquire", "release"} <= set(dir(BaseJournalFileLock))
     assert {"CREATE_STUDY", "CREATE_TRIAL", "SET_TRIAL_STATE_VALUES", "SET_TRIAL_PARAM"} <= set(Op.__members__)
+
+
+def test_optunas_storages_have_the_parts_that_signs_of_life_and_a_server_are_made_of():
+    """`optuna.storages._heartbeat`, `._cached_storage`, `._grpc` and `optuna.artifacts._upload`, seen in Optuna 5.0."""
+    assert {"record_heartbeat", "_get_stale_trial_ids", "get_heartbeat_interval"} <= BaseHeartbeat.__abstractmethods__
+    assert list(inspect.signature(optuna.storages._CachedStorage).parameters) == ["backend"]
+    assert ARTIFACTS_ATTR_PREFIX == "artifacts:"
+    pytest.importorskip("grpc")
+    from optuna.storages._grpc.client import GrpcClientCache
+    from optuna.storages._grpc.servicer import OptunaStorageProxyService
+
+    assert "_setup" in vars(optuna.storages.GrpcStorageProxy)
+    assert list(inspect.signature(GrpcClientCache).parameters) == ["grpc_client"]
+    assert list(inspect.signature(OptunaStorageProxyService).parameters) == ["storage"]
 
 
 def test_optuna_ranks_by_dominance_and_keeps_the_points_with_most_volume():

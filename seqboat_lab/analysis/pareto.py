@@ -37,10 +37,18 @@ def turn(values: np.ndarray, objectives: Mapping[str, str]) -> np.ndarray:
 
 
 def non_dominated(values: np.ndarray) -> np.ndarray:
-    """Which rows of `values` (n, m), more is better, no other row dominates: (n,) bool. Equal rows all stay."""
-    no_worse = (values[:, None] >= values[None]).all(-1)  # [i, j]: i no worse than j
-    better = (values[:, None] > values[None]).any(-1)
-    return ~np.any(no_worse & better, axis=0)
+    """Which rows of `values` (n, m), more is better, no other row dominates: (n,) bool. Equal rows all stay.
+
+    Takes time n times the size of the front, and memory n.
+    """
+    kept = np.ones(len(values), dtype=bool)
+    left = np.lexsort(values.T[::-1])[::-1]  # the first one is dominated by none that is left
+    while len(left):
+        first, left = values[left[0]], left[1:]
+        behind = (values[left] <= first).all(1) & (values[left] < first).any(1)
+        kept[left[behind]] = False
+        left = left[~behind]
+    return kept
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -115,10 +123,11 @@ def hypervolume_history(
         return []
     values = signed(complete, objectives)
     worst = signed([reference], objectives)[0]
-    history, front = [], values[:0]
-    for value, row in zip(values, complete, strict=True):  # of a front only: what it dominates adds nothing
-        if feasible([row]):
+    history, front, volume = [], values[:0], 0.0
+    for value, row in zip(values, complete, strict=True):
+        if feasible([row]) and not (front >= value).all(1).any():  # else it adds nothing
             front = np.concatenate([front, value[None]])
             front = front[non_dominated(front)]
-        history.append(hypervolume(front, worst))
+            volume = hypervolume(front, worst)
+        history.append(volume)
     return history

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes far longer to import
+from scipy.special import stdtr, stdtrit  # Student's t and its quantile; scipy.stats takes far longer to import
 
 from seqboat_lab.analysis.pareto import non_dominated
 
@@ -39,6 +39,26 @@ def estimate(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Esti
         return Estimate(float(values.mean()) if n else math.nan, math.nan, math.nan, n)
     error = float(values.std(ddof=1)) / math.sqrt(n)
     return Estimate(float(values.mean()), error, error * float(stdtrit(n - 1, (1 + level) / 2)), n)
+
+
+def p_value(found: Estimate) -> float:
+    """How often a mean as far from 0 would be seen if it were 0 (two-sided t test); NaN of fewer than two runs."""
+    if math.isnan(found.error):
+        return math.nan
+    if found.error == 0:
+        return float(found.mean == 0)
+    return 2 * float(stdtr(found.runs - 1, -abs(found.mean) / found.error))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several comparisons, adjusted so that one below 0.05 appears by chance in at most 5 % of such sets
+    (Holm 1979), in the order given; NaN stays, and does not count."""
+    order = sorted((n for n, p in enumerate(p_values) if not math.isnan(p)), key=lambda n: p_values[n])
+    adjusted, highest = list(p_values), 0.0
+    for rank, n in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[n]))
+        adjusted[n] = highest
+    return adjusted
 
 
 def resampled_means(runs: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:

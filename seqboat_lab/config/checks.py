@@ -13,6 +13,9 @@ LARGEST_SEED = 2**32 - 1
 class UserError(ValueError):
     """What a user can cause and mend: its message is one line that the command line prints as it is."""
 
+    status = 2
+    """The exit status of a command that it ends."""
+
 
 class ConfigError(UserError):
     """A configuration that cannot be run: one line with the full key, the value and what is allowed."""

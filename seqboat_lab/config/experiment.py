@@ -118,7 +118,10 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to run; `auto` takes a GPU when there is one."""
     devices: int = 1
-    """Processes of distributed data parallelism: GPUs, or CPU processes over gloo."""
+    """Processes of distributed data parallelism, over all nodes: GPUs, or CPU processes over gloo."""
+    num_nodes: int | None = None
+    """Nodes over which a launcher spreads the processes evenly; null = as it does. A number is checked; jsrun and
+    mpirun, which do not tell it, need it. It changes no result."""
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     """bf16-mixed: matmuls in bfloat16; SSM kernels, router and softmax stay in float32."""
     compile: bool = False
@@ -137,6 +140,10 @@ class TrainerConfig:
             at_least(self, name, 1)
         at_least(self, "accumulate", 1, 2**20)
         at_least(self, "devices", 1, 4096)
+        at_least(self, "num_nodes", 1, 4096)
+        nodes = self.num_nodes or 1
+        expected = f"one that divides trainer.devices = {self.devices}, the processes of all nodes"
+        require(self.devices % nodes == 0, "num_nodes", nodes, expected)
         at_least(self, "threads", 1, 1024)
         at_least(self, "checkpoint_minutes", 1e-6, 1e6)
         require(len(set(self.loggers)) == len(self.loggers), "loggers", self.loggers, "each logger once")

@@ -62,4 +62,5 @@ def to_yaml(config: Any) -> str:
             return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
         return [escaped(inner) for inner in value] if isinstance(value, list) else value
 
-    return OmegaConf.to_yaml(OmegaConf.create(escaped(to_dict(config))))
+    values = config if isinstance(config, Mapping) else to_dict(config)
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(values)))

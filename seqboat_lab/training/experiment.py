@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from seqboat_lab.atomic import to_json
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
+from seqboat_lab.config.files import to_dict
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.activations import ActivationPictures
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.callbacks.progress import ProgressReport
+from seqboat_lab.training.callbacks.together import Together
 from seqboat_lab.training.checkpoints import (
     LAST,
     BestCheckpoint,
@@ -31,7 +35,14 @@ from seqboat_lab.training.checkpoints import (
     set_checkpoints_aside,
 )
 from seqboat_lab.training.files import run_files, told_once
-from seqboat_lab.training.launch import is_first_process, placement, started_by_lightning
+from seqboat_lab.training.launch import (
+    cores,
+    is_first_process,
+    placement,
+    processes_here,
+    started_by_lightning,
+    threads_per_process,
+)
 from seqboat_lab.training.loggers import begin, make_loggers
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.classification import ClassificationModule
@@ -53,7 +64,9 @@ MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type
 def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
     """The task's DataModule; its batches are per process and backward pass."""
     share = config.trainer.devices * config.trainer.accumulate
-    return TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
+    datamodule = TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
+    datamodule.accumulate = config.trainer.accumulate
+    return datamodule
 
 
 def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> TrainingModule:
@@ -83,7 +96,7 @@ def fit(
     """
     quiet()
     settings = config.trainer
-    torch.set_num_threads(settings.threads or max(1, _cores() // settings.devices))
+    torch.set_num_threads(threads_per_process(settings))
     datamodule = make_datamodule(config)
     module = make_module(config, datamodule)
     datamodule.prepare_data()  # before anything is written: missing data, or too little, must leave no run behind
@@ -98,7 +111,9 @@ def fit(
     last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     interruptible = Interruptible(checkpoints / LAST, settings.accumulate, settings.checkpoint_minutes)
     pictures = ActivationPictures()
-    callbacks = [LastStepValidates(settings.max_steps), interruptible, results, best, last, pictures, *extra]
+    begins_at = -1 if checkpoint is None else checkpoint.step
+    together = Together(_what_it_trains(config), begins_at, partial(_how_to_go_on, run_dir))
+    callbacks = [together, LastStepValidates(settings.max_steps), interruptible, results, best, last, pictures, *extra]
     if settings.progress:
         callbacks.append(ProgressReport(settings.max_steps, settings.log_every))
     loggers = make_loggers(config, run_dir, checkpoint)
@@ -117,17 +132,13 @@ def fit(
             if checkpoint is not None:
                 results.go_on_from(checkpoint)
             begin(loggers, config, run_dir, datamodule.token_classes)
-        with interruptible.listening(), _ends_as_asked(run_dir):
-            path = None if checkpoint is None else checkpoint.path
-            trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)
-        if trainer.strategy.broadcast(results.validated_step) != trainer.global_step:  # resumed when all was done
-            trainer.validate(module, datamodule, verbose=False)
+        with _all_or_none(together):
+            with interruptible.listening(), _ends_as_asked(run_dir):
+                path = None if checkpoint is None else checkpoint.path
+                trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)
+            if trainer.strategy.broadcast(results.validated_step) != trainer.global_step:  # resumed when all was done
+                trainer.validate(module, datamodule, verbose=False)
         return results.write_summary(trainer, module) if trainer.is_global_zero else {}
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_trainer(settings: TrainerConfig, only_validate: bool = False, **fields: Any) -> L.Trainer:
@@ -138,10 +149,10 @@ def make_trainer(settings: TrainerConfig, only_validate: bool = False, **fields:
     Raises `ConfigError` if this machine, or a launcher, lacks what the settings ask for.
     """
     placed = placement(settings)
-    cores = _cores()
+    here = processes_here(settings)
     on_cpu = settings.accelerator == "cpu" or not torch.cuda.is_available()
-    if on_cpu and settings.devices > cores and is_first_process():
-        warnings.warn(f"{settings.devices} processes share {cores} CPU cores: expect it to be slow", stacklevel=2)
+    if on_cpu and here > cores() and is_first_process():
+        warnings.warn(f"{here} processes share {cores()} CPU cores: expect it to be slow", stacklevel=2)
     plugins = [SafeCheckpointIO(), *placed.pop("plugins")]
     try:
         return L.Trainer(
@@ -164,6 +175,33 @@ def make_trainer(settings: TrainerConfig, only_validate: bool = False, **fields:
     except MisconfigurationException as error:
         raise ConfigError("trainer.accelerator", f"{settings.accelerator} with {settings.devices} devices is not "
                           f"possible on this machine: {str(error).splitlines()[0]}") from None  # fmt: skip
+
+
+def _what_it_trains(config: ExperimentConfig) -> str:
+    """The experiment without what may differ between nodes."""
+    values = to_dict(config)
+    for section, local in {"data": ("root", "num_workers"), "trainer": ("threads", "progress", "loggers")}.items():
+        values[section] = {name: value for name, value in values[section].items() if name not in local}
+    return to_json(values)
+
+
+@contextmanager
+def _all_or_none(together: Together) -> Iterator[None]:
+    """What the loss of another process makes of an error, and what all of them agree to end with."""
+    together.begin()
+    try:
+        yield
+    except RuntimeError as error:
+        if (lost := together.lost(error)) is not None:
+            raise lost from None
+        raise
+    except (SystemExit, KeyboardInterrupt):  # of a signal, by which all end at the same step
+        together.end()
+        raise
+    else:
+        together.end()
+    finally:
+        together.ended.set()
 
 
 @contextmanager

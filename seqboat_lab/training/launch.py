@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from typing import Any, NamedTuple
 
 from lightning.fabric.plugins.environments import (
@@ -32,6 +33,8 @@ class Launch(NamedTuple):
     """Lightning's class for it."""
     option: str
     """How it is told the number of processes."""
+    tells_nodes: bool = False
+    """Whether `nodes` is what it said; else it is a guess."""
 
 
 class SrunEnvironment(SLURMEnvironment):
@@ -52,6 +55,14 @@ class SrunEnvironment(SLURMEnvironment):
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         pass
 
+    @property
+    def main_address(self) -> str:
+        """The step's first node, which process 0 is on; Lightning asks for the job's, which may be another."""
+        step = os.environ.get("SLURM_STEP_NODELIST")
+        if step is not None:
+            os.environ.setdefault("MASTER_ADDR", self.resolve_root_node_address(step))
+        return super().main_address
+
 
 def launched() -> Launch | None:
     """The launcher of this process; None where it was started by hand, and starts the others itself.
@@ -62,11 +73,11 @@ def launched() -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         processes = _number("WORLD_SIZE", 1)
         nodes = max(1, processes // _number("LOCAL_WORLD_SIZE", processes))
-        return Launch("torchrun", processes, nodes, TorchElasticEnvironment, "--nproc-per-node")
+        return Launch("torchrun", processes, nodes, TorchElasticEnvironment, "--nproc-per-node", tells_nodes=True)
     if _is_srun_task():
         processes = _number("SLURM_STEP_NUM_TASKS", _number("SLURM_NTASKS", 1))
         nodes = _number("SLURM_STEP_NUM_NODES", _number("SLURM_NNODES", 1))
-        return Launch("srun", processes, nodes, SrunEnvironment, "--ntasks")
+        return Launch("srun", processes, nodes, SrunEnvironment, "--ntasks", tells_nodes=True)
     if LSFEnvironment.detect():
         return Launch("jsrun", _number("JSM_NAMESPACE_SIZE", 1), 1, LSFEnvironment, "--nrs")
     for variable in ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"):
@@ -101,10 +112,14 @@ def _number(variable: str, default: int) -> int:
 def placement(settings: TrainerConfig, devices: int | None = None) -> dict[str, Any]:
     """`devices`, `num_nodes`, `strategy` and `plugins` of Lightning's trainer.
 
-    Raises `ConfigError` if a launcher started another number of processes than `trainer.devices` (or `devices`).
+    Raises `ConfigError` if a launcher started another number of processes than `trainer.devices` (or `devices`), or
+    spread them otherwise than `trainer.num_nodes` says.
     """
-    devices, launch = devices or settings.devices, launched()
+    devices, launch, wanted = devices or settings.devices, launched(), settings.num_nodes
     if launch is None:
+        if (wanted or 1) > 1:
+            by_whom = "torchrun or srun to start the processes of all nodes (`seqboat submit fit` calls srun)"
+            raise ConfigError("trainer.num_nodes", f"{wanted} is not possible here; expected {by_whom}")
         plugins = [LightningEnvironment()] if devices > 1 else []
         return {"devices": devices, "num_nodes": 1, "strategy": _strategy(devices), "plugins": plugins}
     if launch.processes != devices:
@@ -113,20 +128,80 @@ def placement(settings: TrainerConfig, devices: int | None = None) -> dict[str, 
         raise ConfigError("trainer.devices", f"{devices} is not possible here; {started}, expected as many: {how}")
     if devices == 1:
         return {"devices": 1, "num_nodes": 1, "strategy": "auto", "plugins": [LightningEnvironment()]}
-    if devices % launch.nodes:
-        problem = f"{devices} is not possible on {launch.nodes} nodes; expected the same number of processes on each"
-        raise ConfigError("trainer.devices", problem)
+    nodes = launch.nodes if launch.tells_nodes else wanted or launch.nodes
+    if wanted not in (None, nodes):
+        problem = f"{wanted} is not possible here; {launch.by} started processes on {nodes}"
+        raise ConfigError("trainer.num_nodes", problem)
+    if devices % nodes or _is_uneven(launch):
+        problem = f"{devices} is not possible on {nodes} nodes; expected the same number of processes on each"
+        raise ConfigError("trainer.devices", f"{problem} (srun: --ntasks-per-node)" if launch.by == "srun" else problem)
     if launch.environment is MPIEnvironment and importlib.util.find_spec("mpi4py") is None:
         problem = "mpirun starts processes that find each other by the package mpi4py only; install it, or use torchrun"
         raise ConfigError("trainer.devices", problem)
     return {
-        "devices": devices // launch.nodes, "num_nodes": launch.nodes, "strategy": _strategy(devices),
+        "devices": devices // nodes, "num_nodes": nodes, "strategy": _strategy(devices),
         "plugins": [launch.environment()],
     }  # fmt: skip
 
 
 def _strategy(devices: int) -> str:
     return "ddp" if devices > 1 else "auto"
+
+
+def _is_uneven(launch: Launch) -> bool:
+    """`3,1` tasks on two nodes, as srun does where its nodes have three cores; `2(x2)` is even."""
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
+    return launch.by == "srun" and len(set(re.sub(r"\(x\d+\)", "", tasks).split(","))) > 1
+
+
+def job() -> str | None:
+    """A name for the launcher's job, the same in all its processes and after it was restarted or requeued; None where
+    there is none: torchrun was given no --rdzv-id, or srun is used outside of a job."""
+    launch = launched()
+    if launch is None:
+        return None
+    if launch.by == "torchrun":
+        run_id = os.environ["TORCHELASTIC_RUN_ID"]
+        return None if run_id == "none" else "torchrun-" + re.sub(r"[^\w.-]", "_", run_id)[:100]
+    if launch.by == "srun" and "SLURM_JOB_ID" in os.environ:
+        array, step = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_STEP_ID", "0")
+        number = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+        return f"slurm-{number}" + ("" if step == "0" else f".{step}")
+    return None
+
+
+def is_restart() -> bool:
+    """Whether the launcher has started this job before: torchrun with --max-restarts, Slurm with a requeued job."""
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return any(os.environ.get(name, "0") != "0" for name in counts)
+
+
+def threads_per_process(settings: TrainerConfig) -> int:
+    """CPU threads for each of a run's processes: `trainer.threads`, what srun gave each task, or a share of this node's
+    cores."""
+    launch = launched()
+    if settings.threads is None and launch and launch.by == "srun" and "SLURM_CPUS_PER_TASK" in os.environ:
+        return _number("SLURM_CPUS_PER_TASK", 1)
+    return settings.threads or max(1, cores() // processes_here(settings))
+
+
+def processes_here(settings: TrainerConfig) -> int:
+    """Of the run's processes, those on this node."""
+    launch = launched()
+    told = launch.nodes if launch and launch.tells_nodes else settings.num_nodes
+    return max(1, settings.devices // (told or 1))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def leave_launcher() -> None:
+    """From here on this process counts as started by hand: what started a sweep's worker started none of its runs."""
+    for name in (*RANKS, "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
+                 "SLURM_RESTART_COUNT", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):  # fmt: skip
+        os.environ.pop(name, None)
 
 
 def is_first_process() -> bool:

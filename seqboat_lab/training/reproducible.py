@@ -27,8 +27,9 @@ def diverged(what: str, step: int) -> DivergedError:
 class BatchClock(L.LightningModule):
     """Base of our LightningModules: counts batches, and makes each one's randomness a function of its number.
 
-    Dropout of batch b on rank r is seeded by (seed, b, r), and the DataModule starts at batch b: a resumed run
-    therefore draws what the uninterrupted one would have drawn.
+    Dropout of share s of update u is seeded by (seed, u, s), and the DataModule starts at the batch that follows: a
+    resumed run therefore draws what the uninterrupted one would have drawn, and one that accumulates its shares what
+    one with a process for each would.
     """
 
     config: ExperimentConfig
@@ -41,7 +42,9 @@ class BatchClock(L.LightningModule):
         self._tokens, self._since = 0, time.perf_counter()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        entropy = np.random.SeedSequence([self.config.seed, self.batches_seen, self.global_rank])
+        update, part = divmod(self.batches_seen, self.config.trainer.accumulate)
+        share = part * self.config.trainer.devices + self.global_rank
+        entropy = np.random.SeedSequence([self.config.seed, update, share])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
     def tick(self, tokens: torch.Tensor | int) -> None:

@@ -17,12 +17,13 @@ from seqboat_lab.config.files import to_dict
 from seqboat_lab.training.checkpoints import Checkpoint, has_checkpoint
 from seqboat_lab.training.checkpoints import read_checkpoint as read_checkpoint
 from seqboat_lab.training.files import remove_leftovers, run_files
-from seqboat_lab.training.launch import is_first_process, launched
+from seqboat_lab.training.launch import is_first_process, job, launched
 
 RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
 MAY_CHANGE = (
     *(f"trainer.{field}" for field in ("max_steps", "val_every", "val_batches", "log_every", "checkpoint_minutes")),
-    *(f"trainer.{field}" for field in ("accelerator", "devices", "compile", "threads", "progress", "loggers")),
+    *(f"trainer.{field}" for field in ("accelerator", "devices", "num_nodes", "compile", "threads")),
+    *(f"trainer.{field}" for field in ("progress", "loggers")),
     *(f"data.{field}" for field in ("root", "num_workers")),
 )
 """Fields of a run that may differ once it is resumed: the length and the place of training, not what is trained."""
@@ -31,13 +32,16 @@ MAY_CHANGE = (
 def new_run_dir(experiment: str, root: Path = Path("runs")) -> Path:
     """`runs/<experiment>/<time>`, made by this call and so no other run's; the same for all processes of a run.
 
-    Raises `ConfigError` in processes that a launcher started together: nothing tells them one time. Raises a one-line
-    `UserError` where there can be no directory.
+    Where a launcher has a name for its job, that takes the place of the time, and the directory is the job's however
+    often it is started. Raises `ConfigError` in processes that a launcher without one started together: nothing tells
+    them one time. Raises a one-line `UserError` where there can be no directory.
     """
+    if name := job():
+        return root / experiment / name
     launch = launched()
     if launch and (launch.processes > 1 or launch.by == "torchrun") and launch.environment is not LightningEnvironment:
         raise ConfigError("--run-dir", f"is missing; processes that torchrun or srun starts ({launch.by} did) have to "
-                          "be given the same")  # fmt: skip
+                          "be given the same, or their job a name (torchrun: --rdzv-id)")  # fmt: skip
     if RUN_DIR_VARIABLE not in os.environ:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         names = (root / experiment / (f"{stamp}_{n}" if n else stamp) for n in count())

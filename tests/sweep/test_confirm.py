@@ -58,7 +58,7 @@ def in_process(monkeypatch):
         def poll(self):
             return 0
 
-    def work(resolved, index, workers, storage, search=True):
+    def work(resolved, index, workers, storage, search, places):
         if index == 0:
             import os
 

@@ -7,7 +7,16 @@ import pytest
 from seqboat_lab.cli import main
 from seqboat_lab.config import ConfigError
 from seqboat_lab.config.experiment import TrainerConfig
-from seqboat_lab.training.launch import RANKS, is_first_process, launched, placement
+from seqboat_lab.training.launch import (
+    RANKS,
+    SrunEnvironment,
+    is_first_process,
+    job,
+    launched,
+    placement,
+    processes_here,
+    threads_per_process,
+)
 
 BATCH_SHELL = {
     "SLURM_JOB_ID": "7",
@@ -86,6 +95,72 @@ def test_several_nodes_share_the_processes(started, variables, rank):
     assert not is_first_process()
     with pytest.raises(ConfigError, match="3 is not possible"):
         placement(TrainerConfig(devices=3))
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        (TORCHRUN, "torchrun-x"),
+        (TORCHRUN | {"TORCHELASTIC_RUN_ID": "a/b c"}, "torchrun-a_b_c"),
+        (TORCHRUN | {"TORCHELASTIC_RUN_ID": "none"}, None),
+        (TASK, "slurm-7"),
+        (TASK | {"SLURM_STEP_ID": "2"}, "slurm-7.2"),
+        (TASK | {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}, "slurm-5_3"),
+        ({"SLURM_NTASKS": "2"}, None),
+        (BATCH_SHELL, None),
+        (LSF, None),
+        ({}, None),
+    ],
+)
+def test_a_launchers_name_for_its_job(started, variables, name):
+    started(variables)
+    assert job() == name
+
+
+@pytest.mark.parametrize(
+    ("variables", "num_nodes", "problem"),
+    [
+        ({}, 2, "trainer.num_nodes: 2 is not possible here; expected torchrun or srun"),
+        (TORCHRUN, 4, "trainer.num_nodes: 4 is not possible here; torchrun started processes on 2"),
+        (
+            TASK | {"SLURM_STEP_TASKS_PER_NODE": "3,1"},
+            2,
+            "trainer.devices: 4 is not possible on 2 nodes; .* the same number",
+        ),
+        (TASK | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, 2, None),
+        (TORCHRUN, None, None),
+    ],
+)
+def test_the_number_of_nodes_agrees(started, variables, num_nodes, problem):
+    started(variables)
+    settings = TrainerConfig(devices=4, num_nodes=num_nodes)
+    if problem:
+        with pytest.raises(ConfigError, match=problem):
+            placement(settings)
+    else:
+        placed = placement(settings)
+        assert (placed["devices"], placed["num_nodes"]) == (2, 2)
+
+
+def test_processes_meet_at_the_first_node_of_their_step(started):
+    started(TASK | {"SLURM_NODELIST": "gpu[01-08]", "SLURM_STEP_NODELIST": "gpu[05,07]", "SLURM_NODEID": "0"})
+    started({"MASTER_ADDR": "taken back at the end"})
+    del os.environ["MASTER_ADDR"]
+    assert SrunEnvironment().main_address == "gpu05"
+
+
+def test_cores_are_shared_among_the_processes_of_a_node_only(started, monkeypatch):
+    monkeypatch.setattr("seqboat_lab.training.launch.cores", lambda: 8)
+    assert threads_per_process(TrainerConfig(devices=4)) == 2
+    started(TORCHRUN)
+    assert threads_per_process(TrainerConfig(devices=4)) == 4
+    assert threads_per_process(TrainerConfig(devices=4, threads=3)) == 3
+
+
+def test_the_number_of_nodes_is_taken_from_the_config_where_the_launcher_does_not_tell_it(started):
+    started(LSF)
+    assert processes_here(TrainerConfig(devices=4)) == 4
+    assert processes_here(TrainerConfig(devices=4, num_nodes=2)) == 2
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,8 @@ def _search(contents: Contents) -> str:
         fields.append({"field": key, "values": _values(spec), "tried": tried, **best})
     heads = {f"importance {m}": f"importance, {brief(m)}" for m in contents.importances} | {"tried": "values tried"}
     columns = ["field", "values", "tried", *(f"importance {m}" for m in contents.importances)]
-    rest = {k: v for k, v in settings.items() if k not in ("space", "objectives") and v not in (None, {}, [])}
+    elsewhere = ("space", "objectives", "experiment_fields")
+    rest = {k: v for k, v in settings.items() if k not in elsewhere and v not in (None, {}, [])}
     lines = [{"setting": key, "value": _shown(value)} for key, value in rest.items()]
     lines += [{"setting": "code", "value": version} for version in contents.versions]
     settings_table = as_html(Table(["setting", "value"], lines), name="settings") if lines else ""

@@ -1,5 +1,6 @@
 """A sweep in TensorBoard: its figures and hypervolume, and HParams beside the curves of every trial."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -44,13 +45,18 @@ def _write_hparams(run: Path, row: Mapping[str, Any], objectives: Mapping[str, s
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
-    for old in run.glob(f"*{HPARAMS_SUFFIX}"):
-        old.unlink()
     known = {**_last_validation(run), **row}
     metrics = [*objectives, *(key for key in known if key.startswith(COSTS) and key not in objectives)]
     values = {metric: known[metric] for metric in metrics if is_number(known.get(metric))}
     shown = {key: _hparam(row.get(key)) for key in searched} | {"state": row["state"]}
-    with SummaryWriter(str(run), filename_suffix=HPARAMS_SUFFIX) as writer:
+    contents = hashlib.sha256(json.dumps([shown, values], sort_keys=True, default=str).encode()).hexdigest()[:12]
+    suffix = f".{contents}{HPARAMS_SUFFIX}"
+    there = list(run.glob(f"*{HPARAMS_SUFFIX}"))
+    if len(there) == 1 and there[0].name.endswith(suffix):  # of thousands of trials few are new
+        return
+    for old in there:
+        old.unlink()
+    with SummaryWriter(str(run), filename_suffix=suffix) as writer:
         for summary in hparams(shown, values):
             writer.file_writer.add_summary(summary)
 

@@ -47,6 +47,8 @@ class TaskDataModule(LightningDataModule):
     seed: decides the order of training; equal seeds give equal batches for any number of workers and, joined
         over the ranks, for any number of processes with the same global batch.
     batch_size: sequences per process and backward pass.
+    Set `accumulate` to the batches that each process takes for one update: equal seeds and equal batches of an update
+    then give equal shares, on however many processes.
     Set `start_batch` before `fit` to the number of batches already consumed: training resumes exactly there.
     """
 
@@ -59,6 +61,7 @@ class TaskDataModule(LightningDataModule):
         super().__init__()
         self.config, self.seed, self.batch_size = config, seed, batch_size
         self.start_batch = 0
+        self.accumulate = 1
         self.processes: int | None = None  # for generating and reading; null = all CPUs
         self.thorough = False  # whether `prepare_data` looks at every byte and file, however many (`data prepare`)
 
@@ -251,7 +254,7 @@ class SequenceDataModule(TaskDataModule):
     def training_loader(self, rank: int, world: int) -> DataLoader:
         sampler = TrainBatches(
             self._lengths("train"), self.batch_size, self.seed,
-            rank=rank, world=world, start_batch=self.start_batch,
+            rank=rank, world=world, parts=self.accumulate, start_batch=self.start_batch,
         )  # fmt: skip
         return self.loader(self.dataset("train"), sampler)
 

@@ -1,7 +1,7 @@
 """Which samples make which batch: a pure function of the seed and the batch's number.
 
-Nothing here depends on workers, and a rank's batch is its share of the one global batch that a single process
-with a `world`-times larger batch would see.
+Nothing here depends on workers. The batch of an update is cut into shares, one for each rank and each of the `parts`
+that are accumulated: a share is what it is however many of them are taken at once, and how many one after the other.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ POOL = 64
 class TrainBatches(Sampler[np.ndarray]):
     """Endless length-bucketed batches of one rank, from batch number `start_batch` on.
 
-    Each epoch draws every sample at most once, shuffled by (seed, epoch); the n % (batch_size * world)
-    samples that would fill no whole global batch are left out, others in each epoch.
+    Each epoch draws every sample at most once, shuffled by (seed, epoch); the n % (batch_size * world * parts)
+    samples that would fill no update's batch are left out, others in each epoch. `parts` batches make an update.
     Setting `start_batch` to the number of batches already consumed resumes exactly.
     """
 
@@ -31,11 +31,12 @@ class TrainBatches(Sampler[np.ndarray]):
         *,
         rank: int = 0,
         world: int = 1,
+        parts: int = 1,
         start_batch: int = 0,
     ):
         self.lengths, self.seed = lengths, seed
-        self.rank, self.world, self.start_batch = rank, world, start_batch
-        self.global_size = batch_size * world
+        self.rank, self.world, self.parts, self.start_batch = rank, world, parts, start_batch
+        self.global_size = batch_size * world * parts
         self.batches_per_epoch = len(lengths) // self.global_size
         if self.batches_per_epoch == 0:
             raise DataError(
@@ -44,7 +45,7 @@ class TrainBatches(Sampler[np.ndarray]):
             )
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """All global batches of an epoch: (batches_per_epoch, global_size) sample indices."""
+        """The batches of an epoch's updates: (batches_per_epoch, global_size) sample indices."""
         rng = np.random.default_rng([self.seed, epoch])
         size, count = self.global_size, self.batches_per_epoch
         order = rng.permutation(len(self.lengths))[: count * size]
@@ -56,11 +57,12 @@ class TrainBatches(Sampler[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         number, current = self.start_batch, None
         while True:
-            epoch, position = divmod(number, self.batches_per_epoch)
+            update, part = divmod(number, self.parts)
+            epoch, position = divmod(update, self.batches_per_epoch)
             if epoch != current:
                 current, batches = epoch, self.epoch(epoch)
-            # A global batch is sorted by length, so strided shares cost all ranks the same.
-            yield batches[position, self.rank :: self.world]
+            # An update's batch is sorted by length, so strided shares cost all ranks the same.
+            yield batches[position, part * self.world + self.rank :: self.parts * self.world]
             number += 1
 
 

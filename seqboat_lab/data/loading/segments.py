@@ -93,40 +93,41 @@ def cut(predictions: int, tokens: int) -> Cut:
 class IndependentSegments(Sampler[Request]):
     """Endless shuffled segments of one rank, from batch number `start_batch` on.
 
-    Each epoch cuts at other places and draws every segment at most once; those that would fill no whole
-    global batch are left out, others in each epoch.
+    Each epoch cuts at other places and draws every segment at most once; those that would fill no update's batch, of
+    `parts` batches of every rank, are left out, others in each epoch.
     """
 
     def __init__(
         self, predictions: int, tokens: int, batch_size: int, seed: int, *,
-        rank: int = 0, world: int = 1, start_batch: int = 0,
+        rank: int = 0, world: int = 1, parts: int = 1, start_batch: int = 0,
     ):  # fmt: skip
         self.tokens, self.batch_size, self.seed = tokens, batch_size, seed
-        self.rank, self.world, self.start_batch = rank, world, start_batch
+        self.rank, self.world, self.parts, self.start_batch = rank, world, parts, start_batch
         self.cut = cut(predictions, tokens)
-        self.batches_per_epoch = self.cut.count // (batch_size * world)
+        self.global_size = batch_size * world * parts
+        self.batches_per_epoch = self.cut.count // self.global_size
         if self.batches_per_epoch == 0:
             raise DataError(
                 f"the training split has {predictions + 1:,} bytes, which make {self.cut.count} segments of "
-                f"{tokens:,}, fewer than one batch of {batch_size * world}; lower data.tokens_per_sample or "
+                f"{tokens:,}, fewer than one batch of {self.global_size}; lower data.tokens_per_sample or "
                 "data.batch_size, or give more text"
             )
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """All global batches of an epoch: (batches_per_epoch, batch_size * world) first predictions."""
+        """The batches of an epoch's updates: (batches_per_epoch, global_size) first predictions."""
         rng = np.random.default_rng([self.seed, epoch])
         late = rng.integers(self.cut.slack + 1)
-        size = self.batch_size * self.world
-        order = rng.permutation(self.cut.count)[: self.batches_per_epoch * size]
-        return late + self.tokens * order.reshape(-1, size)
+        order = rng.permutation(self.cut.count)[: self.batches_per_epoch * self.global_size]
+        return late + self.tokens * order.reshape(-1, self.global_size)
 
     def __iter__(self) -> Iterator[Request]:
         number, current = self.start_batch, None
         while True:
-            epoch, position = divmod(number, self.batches_per_epoch)
+            update, part = divmod(number, self.parts)
+            epoch, position = divmod(update, self.batches_per_epoch)
             if epoch != current:
                 current, starts = epoch, self.epoch(epoch)
-            mine = starts[position, self.rank * self.batch_size :][: self.batch_size]
+            mine = starts[position, (part * self.world + self.rank) * self.batch_size :][: self.batch_size]
             yield Request([(int(start), int(start) + self.tokens, int(start)) for start in mine])
             number += 1
 

@@ -109,7 +109,7 @@ class LanguageDataModule(TaskDataModule):
         arguments = (len(dataset.text) - 1, c.tokens_per_sample, self.batch_size, self.seed)
         if c.carry_state:
             return self.loader(dataset, StreamSegments(*arguments, streams=c.batch_size, **place))
-        return self.loader(dataset, IndependentSegments(*arguments, **place))
+        return self.loader(dataset, IndependentSegments(*arguments, parts=self.accumulate, **place))
 
     def evaluation_loader(self, split: Split, rank: int, world: int) -> DataLoader:
         c, dataset = self.config, self.dataset(split)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from seqboat_lab.sweep.definition.space import Parameter, check_nesting, flatten
 from seqboat_lab.sweep.definition.start import front_points, start_points
 from seqboat_lab.sweep.stopping.config import STOPPING_CONFIGS, AnyStoppingConfig
 
+SWEEP_ROOT = Path("runs") / "sweeps"
 SWEEP_DIR = CONFIG_DIR.parent / "sweeps"
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files beside it need some
 
@@ -71,6 +73,11 @@ class SweepConfig:
     storage: str | None = None
     """Any Optuna storage URL; null = a journal file in the sweep's directory. A password is better taken from the
     environment (`${oc.env:PASSWORD}`); it is never written to a file."""
+    artifacts: str | None = None
+    """Where workers leave their runs for a report on a machine that does not share their directory: a directory, or
+    `s3://bucket/prefix`; null = they stay where they ran. Who ends on the front leaves its checkpoint, too."""
+    experiment_fields: dict[str, Any] | None = None
+    """The fields of the experiment, as a study keeps them for machines without its file; null = what the file says."""
     reference: dict[str, float] = field(default_factory=dict)
     """Worst value of an objective that still counts for the hypervolume; those left out have their natural bound (0
     and 1 for shares), or the worst of the first completed trials."""
@@ -88,6 +95,8 @@ class SweepConfig:
         at_least(self, "seeds", 1, MOST_SEARCHED)
         at_least(self, "max_runs", 1)
         self._check_stages()
+        reached = self.artifacts is None or bool(re.match(r"s3://[^/]|/|~/", self.artifacts))
+        require(reached, "artifacts", self.artifacts, "a whole path such as /shared/artifacts, or s3://bucket/prefix")
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0 and below 2^64")
         for metric, value in self.reference.items():
             choose("reference", metric, self.objectives, "objective")
@@ -114,7 +123,7 @@ class SweepConfig:
 
     @property
     def directory(self) -> Path:
-        return Path("runs") / "sweeps" / self.name
+        return SWEEP_ROOT / self.name
 
     @property
     def metrics(self) -> list[str]:
@@ -130,15 +139,28 @@ class SweepConfig:
 
     def base(self) -> dict[str, Any]:
         """The experiment with the sweep's overrides, as plain data."""
-        return merge(read_yaml(find_config(self.experiment)), self.overrides, ExperimentConfig)
+        return merge(self.written(), self.overrides, ExperimentConfig)
+
+    def written(self) -> dict[str, Any]:
+        """The experiment as its file has it, or the study."""
+        return self._written
 
     def experiment_with(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment of one trial, for what Optuna proposed; other fields are taken as they are."""
         values = {key: self.space[key].value(v) if key in self.space else v for key, v in params.items()}
         return self.base_with(values)
 
+    @cached_property
+    def _written(self) -> dict[str, Any]:
+        known = self.experiment_fields
+        return read_yaml(find_config(self.experiment)) if known is None else known
+
     def search_space(self) -> SearchSpace:
         """The search space as Optuna sees it. Raises `ConfigError`."""
+        return self._search_space
+
+    @cached_property
+    def _search_space(self) -> SearchSpace:  # every trial asks for it, and it takes milliseconds
         return SearchSpace(self.space, self.base())
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -152,7 +174,7 @@ class SweepConfig:
     def identity(self) -> dict[str, Any]:
         """What may not change while a study goes on, as JSON gives it back: what is searched, not how long or how."""
         may_change = {"trials", "seed", "stopping", "storage", "sampler", "reference", "trial_timeout", "start"}
-        may_change |= {"seeds", "confirm", "references", "max_runs"}
+        may_change |= {"seeds", "confirm", "references", "max_runs", "experiment_fields", "artifacts"}
         fields = {k: v for k, v in asdict(self).items() if k not in may_change}
         if not self.constraints:  # what is not used is left out: studies of before it existed go on
             del fields["constraints"]
@@ -218,7 +240,7 @@ def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
     beside = path.parent / str(values["experiment"])
     if beside.suffix in (".yaml", ".yml") and is_file(beside):  # a sweep may lie with its experiment, anywhere
         values["experiment"] = str(beside)
-    values["overrides"] = dict(flatten(values["overrides"])) | _typed(values["experiment"], inner)
+    values["overrides"] = dict(flatten(values["overrides"])) | _typed(values, inner)
     values["space"] = flatten_space(values["space"])
     for section in ("reference", "constraints"):
         values[section] = values.get(section) or {}
@@ -239,10 +261,10 @@ def _completed(values: Mapping[str, Any]) -> SweepConfig:
     return replace(sweep, trials=len(sweep.search_space().cells())) if sized else sweep
 
 
-def _typed(experiment: Any, overrides: Sequence[str]) -> dict[str, Any]:
+def _typed(sweep: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`field=value` strings as the experiment reads them: a field of type text takes its value as typed."""
     found: dict[str, Any] = {}
-    values = read_yaml(find_config(str(experiment))) if overrides else {}
+    values = sweep.get("experiment_fields") or (read_yaml(find_config(str(sweep["experiment"]))) if overrides else {})
     for item in overrides:
         key, equals, text = item.partition("=")
         if equals and field_type(ExperimentConfig, key, values) is str:

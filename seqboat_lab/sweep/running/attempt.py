@@ -21,17 +21,20 @@ from seqboat_lab.sweep.definition.constraints import is_broken, violations
 from seqboat_lab.sweep.running.trial import EvaluationProcess, TrialProcess
 from seqboat_lab.sweep.stages.noise import average, is_hopeless, mean, standard_errors
 from seqboat_lab.sweep.stages.side import SideStudy, job_of
-from seqboat_lab.sweep.stopping.rules import make_rule
+from seqboat_lab.sweep.stopping.rules import dominates, make_rule
+from seqboat_lab.sweep.study.artifacts import send_run
 from seqboat_lab.sweep.study.study import (
     BROKEN,
     BY_SEED,
     CONTINUES,
     ERROR,
+    JOB,
     KEY,
     MEASURED,
     RUN,
     TABLE,
     candidates,
+    end,
     measured_at,
     requeue,
     set_attribute,
@@ -39,6 +42,8 @@ from seqboat_lab.sweep.study.study import (
 from seqboat_lab.sweep.study.trial_directory import key_of, make_run_directory
 
 POLL_SECONDS = 0.5
+RESUMES = "resumes"
+"""Attribute: the directory of the interrupted trial that this one goes on with."""
 LEAST_SPACE = 2**16  # bytes; with less, a run that failed is taken for one that found the disk full
 
 
@@ -56,12 +61,15 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
         config = sweep.experiment_with({**trial.params, **_threads(threads)})
     except ConfigError as error:
         return _fail(study, trial, str(error))
-    if CONTINUES not in trial.user_attrs:
+    if CONTINUES not in trial.user_attrs and not _take_over(trial.user_attrs.get(RESUMES), run_dir, key):
         _take_directory(run_dir, key)
 
     rule = make_rule(sweep.stopping, sweep.maximize) if sweep.stopping else None
     rungs = rule.steps(config.trainer.max_steps, config.trainer.val_every) if rule else []
     measured: dict[str, list[float]] = dict(trial.user_attrs.get(MEASURED, {}))
+
+    def leave(checkpoint: bool = False) -> None:
+        send_run(study, trial.number, run_dir, sweep.artifacts, checkpoint)
 
     def stops(step: int, metrics: Mapping[str, Any], ended: bool) -> bool:
         if str(step) in measured:  # before it went on
@@ -80,7 +88,8 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
     try:
         found = [_train(config, run_dir, sweep, stops)]
         if found[0] is None:
-            study.tell(trial, state=TrialState.PRUNED)
+            leave()
+            end(study, trial.number, state=TrialState.PRUNED)
             return None
         values = [_values(found[0], sweep, "at its end")]
         _violations(found[0], sweep, "at its end")  # raises where they cannot be told
@@ -94,13 +103,23 @@ def run_trial(study: optuna.Study, sweep: SweepConfig, trial: optuna.Trial, thre
             except RunFailed as error:
                 raise RunFailed(f"with seed {seed}: {error}") from None
     except RunFailed as error:
+        leave()
         return _fail(study, trial, str(error))
     except OSError as error:
         if error.errno == errno.ENOSPC:  # not this trial's fault: it is run again
             requeue(study, sweep, study.trials[trial.number], "the disk was full")
         raise
+    leave(checkpoint=_is_ahead(study, sweep, values))
     _complete(study, sweep, trial, [each for each in found if each is not None], values)
     return None
+
+
+def _is_ahead(study: optuna.Study, sweep: SweepConfig, values: Sequence[list[float]]) -> bool:
+    """Is a candidate whose seeds gave `values` on the front of those that are complete by now?"""
+    if sweep.artifacts is None:
+        return False
+    complete = [t.values for t in candidates(study).values() if t.state == TrialState.COMPLETE]
+    return not any(dominates(other, mean(values), sweep.maximize) for other in complete)
 
 
 def _complete(
@@ -118,7 +137,7 @@ def _complete(
         table |= {"seeds": len(values), **named}
     trial.set_user_attr(TABLE, table)
     _set_constraints(trial, _violations(average(found), sweep, "at its end"))
-    study.tell(trial, mean(values))
+    end(study, trial.number, mean(values))
 
 
 def _further_seeds(study: optuna.Study, sweep: SweepConfig, first: int, values: list[float]) -> list[int]:
@@ -142,15 +161,32 @@ def run_job(side: SideStudy, trial: FrozenTrial, threads: int | None) -> None:
         if job.split:
             found = follow(EvaluationProcess(run_dir, job.split), run_dir, sweep)
         values = _values(found or {}, sweep, "at its end")
+        send_run(study, trial.number, run_dir, sweep.artifacts)
     except (ConfigError, RunFailed) as error:
         set_attribute(study, trial, ERROR, str(error))
-        study.tell(trial.number, state=TrialState.FAIL)
+        end(study, trial.number, state=TrialState.FAIL)
         return
     except OSError as error:
         if error.errno == errno.ENOSPC:
             requeue(study, side.sweep, trial, "the disk was full")
         raise
-    study.tell(trial.number, values)
+    end(study, trial.number, values)
+
+
+def carried(trial: FrozenTrial) -> dict[str, Any]:
+    """Attributes by which a trial that was interrupted goes on from its checkpoint once it is run again."""
+    known = trial.user_attrs
+    if RUN not in known or KEY not in known or JOB in known or CONTINUES in known:
+        return {}
+    return {name: known[name] for name in (KEY, MEASURED, BROKEN) if name in known} | {RESUMES: known[RUN]}
+
+
+def _take_over(old: str | None, run_dir: Path, key: str) -> bool:
+    """Whether the directory of the trial that this one goes on with is here; it is this one's from now on."""
+    if old is None or key_of(Path(old)) != key or os.path.lexists(run_dir):
+        return old is not None and key_of(run_dir) == key
+    Path(old).rename(run_dir)
+    return True
 
 
 def _take_directory(run_dir: Path, key: str) -> None:
@@ -239,4 +275,4 @@ def _is_finite(value: Any) -> bool:
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: str) -> None:
     trial.set_user_attr(ERROR, error)
-    study.tell(trial, state=TrialState.FAIL)
+    end(study, trial.number, state=TrialState.FAIL)

@@ -111,13 +111,15 @@ class SweepView:
             tables = (rows[-room:], self.status(rows)), (front, f"Pareto front so far{self._volume(rows)}")
             self.live.update(Group(*(trial_table(r, self.sweep, t) for r, t in tables)), refresh=True)
             return
+        times = ""
         for row in rows:
             if row["state"] in DONE and self.told.get(row["number"]) != row["state"]:
                 self.told[row["number"]] = row["state"]
                 searched = "  ".join(f"{short(k)} {format_value(row.get(k))}" for k in self.sweep.space)
                 reached = "  ".join(f"{m} {format_value(row[m])}" for m in self.sweep.metrics)
                 what = f"trial {row['number']} {row['state']}: {searched} -> {reached} {row['error']}"
-                print(f"[{len(self.told)}/{self.sweep.trials}, {self._times(rows)}] {what}", flush=True)
+                times = times or self._times(rows)
+                print(f"[{len(self.told)}/{self.sweep.trials}, {times}] {what}", flush=True)
 
     def status(self, rows: Sequence[Mapping[str, Any]]) -> str:
         """How far the sweep is."""

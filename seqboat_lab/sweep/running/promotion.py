@@ -4,14 +4,25 @@ from pathlib import Path
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.definition.config import SweepConfig
 from seqboat_lab.sweep.definition.constraints import unset
 from seqboat_lab.sweep.sampling.sampler import TrialSampler
 from seqboat_lab.sweep.stopping.rules import make_rule
-from seqboat_lab.sweep.study.study import BROKEN, CONTINUES, KEY, MEASURED, RUN, WORKER, WorkerLock, candidates
+from seqboat_lab.sweep.study.study import (
+    BROKEN,
+    CONTINUES,
+    KEY,
+    MEASURED,
+    RUN,
+    WORKER,
+    WorkerLock,
+    alone,
+    candidates,
+    take,
+)
 from seqboat_lab.sweep.study.trial_directory import key_of
 
 CARRIED = (RUN, KEY, MEASURED, BROKEN)
@@ -38,26 +49,30 @@ def promotable(study: optuna.Study, sweep: SweepConfig) -> list[tuple[int, Froze
 def claim_promoted(study: optuna.Study, sweep: SweepConfig, worker: WorkerLock) -> optuna.Trial | None:
     """A new trial that goes on with the most promising stopped one, or None if none is to go on.
 
-    An ended trial of Optuna's is never changed, so this is another one, with the same values. It is made in one stroke,
-    its worker's name included: whenever that dies, the stopped trial is simply one that may go on again.
+    An ended trial of Optuna's is never changed, so this is another one, with the same values. It is made in one stroke:
+    whenever its worker dies, the stopped trial is simply one that may go on again.
     """
-    if sweep.stopping is None:
-        return None
-    with locked(sweep.directory / "claim"):
-        for number, trial in promotable(study, sweep):
-            carried = {name: trial.user_attrs[name] for name in CARRIED if name in trial.user_attrs}
-            successor = create_trial(
-                state=TrialState.RUNNING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs={**carried, WORKER: worker.name, CONTINUES: number},
-                system_attrs=unset(trial.system_attrs),
-            )
-            made = study._storage.create_new_trial(study._study_id, successor)
-            study.sampler = RandomSampler()  # there is nothing to propose
-            going_on = optuna.Trial(study, made)
-            study.sampler = TrialSampler(sweep, {})  # is told how it ends
-            return going_on
+    return None if sweep.stopping is None else alone(study, sweep, lambda: _claim_promoted(study, sweep, worker))
+
+
+def _claim_promoted(study: optuna.Study, sweep: SweepConfig, worker: WorkerLock) -> optuna.Trial | None:
+    named = {} if is_heartbeat_enabled(study._storage) else {WORKER: worker.name}  # a sign of life comes before
+    for number, trial in promotable(study, sweep):
+        carried = {name: trial.user_attrs[name] for name in CARRIED if name in trial.user_attrs}
+        successor = create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**carried, **named, CONTINUES: number},
+            system_attrs=unset(trial.system_attrs),
+        )
+        made = study._storage.create_new_trial(study._study_id, successor)
+        if not named:
+            take(study, made, worker.name)
+        study.sampler = RandomSampler()  # there is nothing to propose
+        going_on = optuna.Trial(study, made)
+        study.sampler = TrialSampler(sweep, {})  # is told how it ends
+        return going_on
     return None
 
 

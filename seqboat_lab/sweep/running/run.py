@@ -6,9 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,16 @@ from seqboat_lab.config.checks import ConfigError, UserError, is_file
 from seqboat_lab.config.files import to_yaml
 from seqboat_lab.sweep.definition.config import SweepConfig, parse_sweep
 from seqboat_lab.sweep.definition.confirm import ConfirmConfig
+from seqboat_lab.sweep.running.gpus import Held, devices_of, visible_gpus
 from seqboat_lab.sweep.running.live import SweepView, trial_table
 from seqboat_lab.sweep.running.promotion import promotable
 from seqboat_lab.sweep.stages.plan import Stages
+from seqboat_lab.sweep.stages.side import job_of
+from seqboat_lab.sweep.study.artifacts import fetch_run, open_artifacts
 from seqboat_lab.sweep.study.storage import STORAGE_VARIABLE, errors_in_one_line, hide, storage_url, without_secrets
 from seqboat_lab.sweep.study.study import (
     REFERENCE,
+    at_work,
     candidates,
     counts,
     nameless,
@@ -42,7 +45,7 @@ REFRESH_SECONDS = 1.0
 LOG_HEAD = "--- started by a sweep"  # each call adds to the workers' logs
 
 
-def run_sweep(sweep: SweepConfig, workers: int, search: bool = True) -> None:
+def run_sweep(sweep: SweepConfig, workers: int, search: bool = True, trials_per_gpu: int = 1) -> None:
     """Works on the study with `workers` processes until its budget is used up, and what surrounds it is done.
 
     Running it again goes on where it ended. Ctrl-C, or SIGTERM, ends the trials under way, queues them again, and
@@ -50,16 +53,17 @@ def run_sweep(sweep: SweepConfig, workers: int, search: bool = True) -> None:
 
     Args:
         search: whether to run any trials, or only the references and the confirmation.
+        trials_per_gpu: how many may share a GPU; a worker that finds no room raises `ConfigError`.
     """
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # both raise KeyboardInterrupt
     try:
         with errors_in_one_line(sweep.directory, sweep.storage):
-            _run(sweep, workers, search)
+            _run(sweep, workers, search, trials_per_gpu)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def confirm(directory: Path, seeds: int | None, workers: int) -> None:
+def confirm(directory: Path, seeds: int | None, workers: int, trials_per_gpu: int = 1) -> None:
     """Runs the front of the sweep in `directory` again, as its `confirm` says, or with so many `seeds`.
 
     Raises `ConfigError` if no sweep is there, and `UserError` if none of its trials is complete.
@@ -81,27 +85,32 @@ def confirm(directory: Path, seeds: int | None, workers: int) -> None:
         states = Counter(trial.state for trial in candidates(open_study(sweep)).values())
     if not states[TrialState.COMPLETE]:
         raise UserError(f"{sweep.name} has no completed trial to confirm; seqboat sweep goes on with it")
-    run_sweep(sweep, workers, search=False)
+    run_sweep(sweep, workers, search=False, trials_per_gpu=trials_per_gpu)
 
 
-def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
+def _run(sweep: SweepConfig, workers: int, search: bool, trials_per_gpu: int) -> None:
+    devices = devices_of(sweep)
+    places = Held(visible_gpus() if devices else [], workers, max(1, devices), trials_per_gpu)
+    open_artifacts(sweep.artifacts)  # a mistake is told before any trial runs
     study = open_study(sweep)
     stages = Stages(study, sweep)
-    for each in (study, *(side.study for side in stages.sides)):
+    studies = [study, *(side.study for side in stages.sides)]
+    for each in studies:
         requeue_lost(each, sweep)
     for aside, runs in set_strangers_aside(study, sweep):
         print(f"{sweep.directory}/trials held {runs} runs that are not of this study; they are set aside in {aside}")
     resolved = sweep.directory / "sweep.yaml"
-    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage))
+    shown = replace(sweep, storage=sweep.storage and without_secrets(sweep.storage), experiment_fields=sweep.written())
     write_text(resolved, to_yaml(shown))
     begun = sum(map(counts, study.get_trials(deepcopy=False)))
     if begun and search:
         print(f"continuing {sweep.name}: {begun} of {sweep.trials} trials are already there")
     processes: list[subprocess.Popen] = []
-    to_do = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    left = stages.unfinished() or (search and (begun < sweep.trials or nameless(study) or promotable(study, sweep)))
+    to_do = left or any(at_work(each, sweep) for each in studies)  # they may be lost
     try:
         for i in range(workers if to_do else 0):
-            processes.append(_start_worker(resolved, i, workers, sweep.storage, search))
+            processes.append(_start_worker(resolved, i, workers, sweep.storage, search, places))
         with SweepView(sweep) as view:
             while any(p.poll() is None for p in processes):
                 view.update(summary_rows(study, sweep))
@@ -118,7 +127,8 @@ def _run(sweep: SweepConfig, workers: int, search: bool) -> None:
     except BaseException:
         _end(processes)
         raise
-    for each in (study, *(side.study for side in stages.sides)):
+    places.release()
+    for each in studies:
         requeue_lost(each, sweep)
     rows = conclude(study, sweep, stages)
     crashed = [i for i, p in enumerate(processes) if p.returncode != 0]
@@ -170,6 +180,7 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
         study.set_user_attr(REFERENCE, known | reference)
     choices = {key: parameter.labels for key, parameter in sweep.space.items() if parameter.choices}
     stages.write()
+    _fetch_runs(study, sweep, stages, {row["number"] for row in front_of(rows, sweep.objectives)})
     write_report(sweep.directory, rows, sweep.objectives, list(sweep.space), choices, reference)
     console = Console(width=None if sys.stdout.isatty() else 150)
     front = front_of(rows, sweep.objectives)
@@ -185,17 +196,26 @@ def conclude(study: optuna.Study, sweep: SweepConfig, stages: Stages) -> list[di
     return rows
 
 
+def _fetch_runs(study: optuna.Study, sweep: SweepConfig, stages: Stages, front: Container[int]) -> None:
+    """Brings the runs of other machines here, where they left them anywhere."""
+    if (store := open_artifacts(sweep.artifacts)) is None:
+        return
+    for number, trial in candidates(study).items():
+        fetch_run(trial, sweep.directory / "trials" / f"{number:04d}", store, number in front)
+    for side in stages.sides:
+        for trial in side.trials().values():
+            fetch_run(trial, side.run_directory(job_of(trial)), store)
+
+
 def _start_worker(
-    resolved: Path, index: int, workers: int, storage: str | None, search: bool = True
+    resolved: Path, index: int, workers: int, storage: str | None, search: bool, places: Held
 ) -> subprocess.Popen:
-    """Worker `index` with its own GPU where there are some, else its share of the CPU."""
+    """Worker `index` with GPUs of its own where there are some, else its share of the CPU."""
     environment = {k: v for k, v in os.environ.items() if k != STORAGE_VARIABLE}
     environment |= {STORAGE_VARIABLE: storage} if storage else {}
-    gpus = visible_gpus()
+    environment |= places.environment(index)
     threads: Sequence[str] = ()
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-    else:
+    if not places.slots[index]:
         threads = ("--threads", str(max(1, (os.cpu_count() or 1) // workers)))
     log = resolved.parent / "workers" / f"worker-{index}.log"
     log.parent.mkdir(exist_ok=True)
@@ -204,13 +224,7 @@ def _start_worker(
     with log.open("a") as file:
         file.write(f"{LOG_HEAD} of process {os.getpid()}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
+        locks = [lock.fileno() for lock in places.locks[index]]
         # a session of its own: Ctrl-C reaches the parent only, which then ends its workers in order
-        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
-
-
-def visible_gpus() -> list[str]:
-    """The CUDA devices this process may use, without waking them."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
-    return [str(i) for i in range(len(glob("/dev/nvidia[0-9]*")))]
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True,
+                                pass_fds=locks)  # fmt: skip

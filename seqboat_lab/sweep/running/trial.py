@@ -30,6 +30,8 @@ class TrialProcess:
     """
 
     result = "summary.json"
+    patience: float = PATIENCE
+    """Seconds that it has to save and end once it is asked to."""
 
     def __init__(self, config: ExperimentConfig, run_dir: Path):
         self.run_dir = run_dir
@@ -75,7 +77,7 @@ class TrialProcess:
         """Ends the run and whatever it started, even if it hangs outside of Python."""
         pid = self.process.pid
         assert pid is not None  # it was started
-        for kill, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 30)):  # one that stays is left behind
+        for kill, patience in ((signal.SIGTERM, self.patience), (signal.SIGKILL, 30)):  # one that stays is left behind
             if self.process.exitcode is None:
                 _signal_group(pid, kill)
                 self.process.join(patience)
@@ -127,7 +129,10 @@ def _evaluate(run_dir: str, split: Any) -> None:
 
 
 def _stand_alone(run_dir: str) -> None:
+    from seqboat_lab.training.launch import leave_launcher  # imported already, but not in workers
+
     os.setpgrp()
+    leave_launcher()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     log = os.open(f"{run_dir}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)

@@ -8,6 +8,8 @@ from optuna.trial import FrozenTrial
 from seqboat_lab.sweep.definition.search_space import SearchSpace
 
 REQUEUED, SURPLUS = "requeued", "surplus"  # attributes of trials that another took the place of, or none
+ERROR = "error"
+"""Attribute of a trial that failed by itself: why."""
 FIXED = "fixed_params"  # where Optuna keeps the values of a trial that was queued
 
 
@@ -38,6 +40,8 @@ def planned(
         cells: all cells of a grid, if it is one: those first that agree with a point.
         trials: all of the study.
     """
+    if not points and cells is None:
+        return {}
     earlier = [t for t in trials if t.number < trial.number or FIXED in t.system_attrs]
     others = [configuration(t) for t in earlier if t.number != trial.number and not replaced(t)]
     done = {frozenset(params.items()) for params in others if space.is_complete(params)}

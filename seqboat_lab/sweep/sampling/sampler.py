@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseGASampler, BaseSampler
+from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.sweep.definition.config import SweepConfig
@@ -44,6 +45,8 @@ class TrialSampler(BaseSampler):
             return SAMPLER_CONFIGS.implementation(self.config.kind)(self.config, seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.attributes and is_heartbeat_enabled(study._storage):  # before the name: who has one gives signs of life
+            cast(BaseHeartbeat, study._storage).record_heartbeat(trial._trial_id)
         for name, value in self.attributes.items():
             study._storage.set_trial_user_attr(trial._trial_id, name, value)
         trials = study.get_trials(deepcopy=False)
@@ -70,7 +73,12 @@ class TrialSampler(BaseSampler):
         start = max(map(len, self.choices.values()), default=0)
         found: dict[str, Any] = {}
         for place, (key, values) in enumerate(self.choices.items()):
-            tried = {values.index(t.params[key]) for t in trials if key in t.params}
+            tried: set[int] = set()
+            for trial in trials:
+                if len(tried) == len(values):
+                    break
+                if key in trial.params:
+                    tried.add(values.index(trial.params[key]))
             missing = [i for i in range(len(values)) if i not in tried]
             needed = self.space.conditions[key]
             if any(other in found and found[other] not in allowed for other, allowed in needed.items()):

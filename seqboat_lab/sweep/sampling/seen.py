@@ -12,7 +12,9 @@ CONTINUES = "continues"
 
 def as_seen(study: optuna.Study) -> optuna.Study:
     """The study without the trials that others went on with: as stopped ones they would count against their values."""
-    trials = study.get_trials(deepcopy=False)
+    trials = study._get_trials(deepcopy=False, use_cache=True)  # as they were when the trial was asked for
+    if not any(CONTINUES in t.user_attrs for t in trials):
+        return study
     newest = {t.user_attrs.get(CONTINUES, t.number): t.number for t in trials if t.state != TrialState.FAIL}
     hidden = {t.number for t in trials if newest.get(t.user_attrs.get(CONTINUES, t.number), t.number) != t.number}
     return cast(optuna.Study, _Without(study, hidden)) if hidden else study

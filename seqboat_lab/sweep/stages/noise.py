@@ -5,6 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from seqboat_lab.analysis.pareto import non_dominated
 from seqboat_lab.sweep.stopping.rules import Values, dominates
 
 LEAST_FREEDOM = 4
@@ -68,7 +71,8 @@ def near_front(candidates: Mapping[int, Sequence[Values]], maximize: Sequence[bo
     in every objective; with the pooled deviation between seeds, and only the front while that is not known."""
     noise = deviations(list(candidates.values())) or [0.0] * len(maximize)
     means = {name: mean(values) for name, values in candidates.items()}
-    front = [m for m in means.values() if not any(dominates(other, m, maximize) for other in means.values())]
+    turned = np.array(list(means.values())).reshape(len(means), len(maximize)) * np.where(maximize, 1.0, -1.0)
+    front = [m for m, kept in zip(means.values(), non_dominated(turned), strict=True) if kept]
     found = []
     for name, centre in means.items():
         errors = [s / math.sqrt(len(candidates[name])) for s in noise]

@@ -90,7 +90,9 @@ class Stages:
 
     def _ended(self) -> list[tuple[str, str, str]]:
         """Key of each run that ended, which it was, and what came of it."""
-        found = []
+        found: list[tuple[str, str, str]] = []
+        if not any(side.study.get_trials(deepcopy=False) for side in self.sides):  # which to confirm takes its time
+            return found
         for side, jobs in self._sides():
             for job, _, values in side.results(jobs):
                 reached = "  ".join(f"{metric} {value:.4g}" for metric, value in values.items())

@@ -11,9 +11,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from seqboat_lab.config import ExperimentConfig
-from seqboat_lab.data.files.files import locked
 from seqboat_lab.sweep.definition.config import SweepConfig
-from seqboat_lab.sweep.study.study import ERROR, JOB, REQUEUED, RUN, SURPLUS, TOKEN, WORKER, set_attribute
+from seqboat_lab.sweep.sampling.queue import ERROR, SURPLUS, replaced
+from seqboat_lab.sweep.study.attributes import JOB, RUN, TOKEN, set_attribute
+from seqboat_lab.sweep.study.lost import alone, take
 
 
 class Job(NamedTuple):
@@ -55,12 +56,16 @@ class SideStudy:
         self.sweep, self.stage = sweep, stage
         self.directory = sweep.directory / stage
         self.token = search.user_attrs[TOKEN]
-        self.study = self._open(search)
-        if self.study.user_attrs.get(TOKEN, self.token) != self.token:  # of another search of this name
-            optuna.delete_study(study_name=self.study.study_name, storage=search._storage)
-            self.study = self._open(search)
-        if TOKEN not in self.study.user_attrs:
-            self.study.set_user_attr(TOKEN, self.token)
+        self.study = alone(search, sweep, lambda: self._open_own(search))
+
+    def _open_own(self, search: optuna.Study) -> optuna.Study:
+        study = self._open(search)
+        if study.user_attrs.get(TOKEN, self.token) != self.token:  # of another search of this name
+            optuna.delete_study(study_name=study.study_name, storage=search._storage)
+            study = self._open(search)
+        if TOKEN not in study.user_attrs:
+            study.set_user_attr(TOKEN, self.token)
+        return study
 
     def _open(self, search: optuna.Study) -> optuna.Study:
         name, storage = f"{self.sweep.name}-{self.stage}", search._storage
@@ -73,7 +78,7 @@ class SideStudy:
         """Job's key -> its trial, the first one that was not lost."""
         found: dict[str, FrozenTrial] = {}
         for trial in self.study.get_trials(deepcopy=False):
-            if JOB in trial.user_attrs and not {REQUEUED, SURPLUS} & trial.user_attrs.keys():
+            if JOB in trial.user_attrs and not replaced(trial):
                 found.setdefault(job_of(trial).key, trial)
         return found
 
@@ -90,9 +95,12 @@ class SideStudy:
 
     def claim(self, worker: str, jobs: Sequence[Job]) -> FrozenTrial | None:
         """The next of these jobs that nobody has taken, now running, or None."""
-        with locked(self.sweep.directory / "claim"):
+
+        def do() -> FrozenTrial | None:
             self._queue(jobs)
             return self._claim(worker, jobs)
+
+        return alone(self.study, self.sweep, do)
 
     def _claim(self, worker: str, jobs: Sequence[Job]) -> FrozenTrial | None:
         wanted, first = {job.key for job in jobs}, self.trials()
@@ -101,7 +109,7 @@ class SideStudy:
                 continue
             if not self.study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
                 continue
-            set_attribute(self.study, trial, WORKER, worker)
+            take(self.study, trial._trial_id, worker)
             if first[job_of(trial).key].number == trial.number:
                 return self.study.get_trials(deepcopy=False)[trial.number]
             set_attribute(self.study, trial, SURPLUS, True)  # queued by two at the same time

@@ -94,8 +94,9 @@ class ActivationPictures(Callback):
                 if activation.evidence is not None:
                     probability = torch.sigmoid(activation.evidence[real].float())
                     board.add_histogram(f"confidence/layer_{i}", probability.cpu().numpy(), step)
-                layer = module.config.model.layer(i)
-                span, _ = attention_span(activation.active, layer.memory_size, module.config.model.bidirectional)
+                model = module.config.model
+                layer = model.layer(model.deciding[i])
+                span, _ = attention_span(activation.active, layer.memory_size, model.bidirectional)
                 if len(span := span[span > 0]):
                     board.add_histogram(f"attention span/layer_{i}", span.cpu().numpy(), step)
         if figure is not None:

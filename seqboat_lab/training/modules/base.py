@@ -41,7 +41,8 @@ class TrainingModule(BatchClock):
 
     def with_activation_cost(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> Tensor:
         """The loss plus the price of the activations (`optim.activation_cost`), before the batch is counted."""
-        asked = price(self.config.optim, self.batches_seen / self.batches)
+        trainer = self.config.trainer
+        asked = price(self.config.optim, self.batches_seen // trainer.accumulate / trainer.max_steps)
         if not asked:
             return loss
         probability = probability_of_activation(activations, padding_mask, self.cost_weights)

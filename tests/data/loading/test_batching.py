@@ -44,6 +44,18 @@ def test_the_ranks_batches_joined_are_the_batches_of_one_process(world):
         assert sorted(joined) == sorted(np.concatenate(parts))
 
 
+@pytest.mark.parametrize(("world", "parts"), [(1, 8), (2, 4), (4, 2)])
+def test_accumulated_batches_are_the_shares_of_as_many_processes(world, parts):
+    lengths = some_lengths(1000)
+    eight = [TrainBatches(lengths, 4, seed=7, rank=r, world=8) for r in range(8)]
+    updates = list(islice(zip(*eight, strict=True), 50))
+    for rank in range(world):
+        batches = TrainBatches(lengths, 4, seed=7, rank=rank, world=world, parts=parts, start_batch=3)
+        for number, batch in zip(range(3, 50 * parts), batches, strict=False):
+            update, part = divmod(number, parts)
+            np.testing.assert_array_equal(batch, updates[update][part * world + rank])
+
+
 @pytest.mark.parametrize("start", [1, 14, 15, 16, 47])
 def test_starting_later_continues_the_same_stream(start):
     lengths = some_lengths(250)  # 15 batches of 16 an epoch

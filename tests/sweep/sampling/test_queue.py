@@ -79,7 +79,7 @@ def test_a_grid_is_gone_through_once_by_several_workers_that_die_at_any_moment(g
             elif event == "die requeueing":
                 running.pop(worker)
                 locks[worker] = WorkerLock(grid.directory)
-                monkeypatch.setattr(type(study), "enqueue_trial", lambda *_: 1 / 0)
+                monkeypatch.setattr(type(study), "enqueue_trial", lambda *_, **__: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     requeue_lost(study, grid)
                 monkeypatch.setattr(type(study), "enqueue_trial", enqueue)
