@@ -16,7 +16,7 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-slurm test-gpu test-postgresql fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search clean
+.PHONY: help setup sweep test test-slow test-slurm test-gpu test-postgresql fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search gpu-report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-search: setup  ## replay searches from a table of runs: every sampler and 
 
 bench: setup  ## measure the layer beside the textbook, a transformer and the machine's limit
 	$(SEQBOAT) bench $(ARGS)
+
+gpu-report: setup  ## on a machine with GPUs: its tests, bench, 1 to 8 devices, every recipe, as runs/gpu_report.md
+	$(BIN)/python -m benchmarks.gpu_report $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -20,6 +20,7 @@ from benchmarks.measure import (
     side_by_side,
     step_memory,
 )
+from benchmarks.operations import operations
 from benchmarks.overhead import overhead
 from benchmarks.tables import TITLES, figure, markdown, table
 from seqboat_lab.config.mixers import MIXER_CONFIGS
@@ -49,6 +50,7 @@ def main(quick: bool = False) -> None:
         "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
         "ratios": lambda: _ratios(quick, result["streaming"]),
+        "operations": lambda: [operations(kind) for kind in MIXER_CONFIGS],
         "overhead": lambda: [overhead()],
         "recipes": lambda: [] if quick else [in_own_process("recipe", "lra/pathx")],
     }

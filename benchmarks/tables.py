@@ -13,6 +13,7 @@ TITLES = {
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
     "streaming": "Streaming, 12 layers of width 512",
     "recipes": "A training step of a whole recipe",
+    "operations": "What one layer of the ListOps shape dispatches in a training step, and how often the CPU waits",
     "overhead": "Training lra/listops_short: the framework beside a plain loop",
 }
 NOTES = (

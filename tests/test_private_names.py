@@ -6,6 +6,7 @@ import inspect
 import numpy as np
 import optuna
 import pytest
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _Progress
 from optuna._hypervolume import _solve_hssp
@@ -15,6 +16,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation as Op
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import TrialState, create_trial
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def test_optuna_lets_a_sampler_mark_a_trial_before_its_values_are_drawn():
@@ -104,3 +106,26 @@ def test_lightnings_progress_has_the_counts_that_checkpoints_are_corrected_in():
         assert isinstance(progress, _Progress)
         for counts in (progress.state_dict()["total"], progress.state_dict()["current"]):
             assert {"ready", "started", "processed", "completed"} <= counts.keys()
+
+
+def test_torch_has_tensors_without_values_and_modes_that_see_every_operation():
+    """`Tensor._make_wrapper_subclass` and `torch.utils._python_dispatch`, seen in torch 2.15: what tests/nn/pretend.py
+    and benchmarks/operations.py are made of."""
+
+    class Elsewhere(torch.Tensor):
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            raise AssertionError("a mode comes first")
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func.overloadpacket, [type(a) for a in args]))
+            return args[0]
+
+    seen: list = []
+    with Names():
+        t = torch.Tensor._make_wrapper_subclass(Elsewhere, (2,), (1,), 0, dtype=torch.float32, device="meta")
+        torch.exp(t)
+    assert seen == [(torch.ops.aten.exp, [Elsewhere])]

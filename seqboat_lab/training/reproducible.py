@@ -35,7 +35,7 @@ class BatchClock(L.LightningModule):
     config: ExperimentConfig
     batches_seen = 0
     _losses: tuple[torch.Tensor, ...] = ()
-    _tokens = 0
+    _tokens: torch.Tensor | int = 0
     _since = 0.0
 
     def on_train_start(self) -> None:
@@ -47,10 +47,10 @@ class BatchClock(L.LightningModule):
         entropy = np.random.SeedSequence([self.config.seed, update, share])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
-    def tick(self, tokens: int) -> None:
-        """Count one batch of `tokens` real tokens."""
+    def tick(self, tokens: torch.Tensor | int) -> None:
+        """Count one batch of `tokens` real tokens; a scalar on the device is not waited for."""
         self.batches_seen += 1
-        self._tokens += tokens
+        self._tokens = self._tokens + tokens
 
     def is_log_step(self) -> bool:
         """Does the batch just counted complete an update after which Lightning writes its logs?"""
@@ -61,7 +61,7 @@ class BatchClock(L.LightningModule):
     def tokens_per_second(self) -> float:
         """Of this process since the last call or validation."""
         now = time.perf_counter()
-        rate = self._tokens / max(now - self._since, 1e-9)
+        rate = int(self._tokens) / max(now - self._since, 1e-9)
         self._tokens, self._since = 0, now
         return rate
 
@@ -106,6 +106,6 @@ class BatchClock(L.LightningModule):
             datamodule.start_batch = self.batches_seen
 
 
-def real_tokens(batch: Batch) -> int:
-    """Tokens of a batch that are not padding."""
-    return batch.inputs.numel() if batch.padding_mask is None else int((~batch.padding_mask).sum())
+def real_tokens(batch: Batch) -> torch.Tensor | int:
+    """Tokens of a batch that are not padding, counted where the batch is: a number would have to be waited for."""
+    return batch.inputs.numel() if batch.padding_mask is None else (~batch.padding_mask).sum()

@@ -6,6 +6,8 @@ recurrence with decay a^T, and so on: about T log_T(L) updates of the whole sequ
 The gradient is the same recurrence run backward, so nothing but h is kept.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,15 +47,16 @@ def _scan(u: Tensor, log_decay: Tensor, state: Tensor) -> Tensor:
     decay = torch.exp(log_decay)
     if L <= 2 * CHUNK:
         h = u.clone(memory_format=torch.contiguous_format)
-        h[:, 0].addcmul_(decay, state)
-        for t in range(1, L):
-            h[:, t].addcmul_(decay, h[:, t - 1])
+        steps = h.unbind(1)  # all views at once: two operations less a step
+        steps[0].addcmul_(decay, state)
+        for before, now in pairwise(steps):
+            now.addcmul_(decay, before)
         return h
     chunks = -(-L // CHUNK)
     h = F.pad(u, (0, 0, 0, chunks * CHUNK - L)) if L % CHUNK else u.clone(memory_format=torch.contiguous_format)
     h = h.view(B, chunks, CHUNK, P)
-    for t in range(1, CHUNK):
-        h[:, :, t].addcmul_(decay, h[:, :, t - 1])
+    for before, now in pairwise(h.unbind(2)):
+        now.addcmul_(decay, before)
     ends = _scan(h[:, :, -1], log_decay * CHUNK, state)  # (B, chunks, P)
     edges = torch.cat([state.unsqueeze(1), ends[:, :-1]], dim=1)
     steps = torch.arange(1, CHUNK + 1, device=u.device)
