@@ -46,8 +46,7 @@ def test_two_processes_equal_one_on_the_joined_batch(tiny, tmp_path, attention):
 
 def test_one_process_that_accumulates_equals_two_bit_for_bit(tiny, tmp_path):
     # g/2 + h/2 has one order only, so nothing may differ: neither samples nor dropout nor schedules
-    config = tiny("model.dropout=0.1", "trainer.max_steps=6", "trainer.val_every=6", "trainer.precision=64-true",
-                  "optim.activation_cost=0.1", "optim.activation_cost_from=0")  # fmt: skip
+    config = tiny("model.dropout=0.1", "trainer.max_steps=6", "trainer.val_every=6", "trainer.precision=64-true")
     experiment.fit(replace(config, trainer=replace(config.trainer, accumulate=2)), tmp_path / "one")
     run_with_two_processes(config, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
