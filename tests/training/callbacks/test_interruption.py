@@ -143,6 +143,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_end_of_a_step(tiny, tmp_path):
         experiment.fit(tiny(), tmp_path, extra=[Impatient()])
 
 
+@pytest.mark.slow  # torch gives workers 5 s to end before it kills them, which a busy machine may need
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_all_of_a_job_leaves_the_workers_of_its_loaders_to_it(tiny, tmp_path, number):
     class ToWorkers(Callback):
