@@ -59,6 +59,6 @@ def _scan(u: Tensor, log_decay: Tensor, state: Tensor) -> Tensor:
         now.addcmul_(decay, before)
     ends = _scan(h[:, :, -1], log_decay * CHUNK, state)  # (B, chunks, P)
     edges = torch.cat([state.unsqueeze(1), ends[:, :-1]], dim=1)
-    steps = torch.arange(1, CHUNK + 1, device=u.device)
-    h.addcmul_(torch.exp(log_decay * steps.unsqueeze(1)), edges.unsqueeze(2))
+    powers = torch.arange(1, CHUNK + 1, device=u.device)
+    h.addcmul_(torch.exp(log_decay * powers.unsqueeze(1)), edges.unsqueeze(2))
     return h.view(B, chunks * CHUNK, P)[:, :L]
