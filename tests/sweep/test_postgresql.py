@@ -137,10 +137,10 @@ def test_killed_workers_and_a_killed_database_cost_no_trial(server, quick, tiny_
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_whoever_is_killed_when_a_grid_is_gone_through_once(server, quick, tiny_sweep, tmp_path, seed):
-    space = "space={model.memory_size: {choices: [2, 4, 8]}, seed: {low: 1, high: 12}}"
+    one = "model.configurator.temperature_scale: {choices: [1.0], low: null, high: null, log: false}"
+    space = f"space={{model.memory_size: {{choices: [2, 4, 8]}}, seed: {{low: 1, high: 12}}, {one}}}"
     name = f"grid{seed}"
-    cells = [space, "space.model.configurator.temperature_scale=null"]
-    given = [f"storage={server.url}", "sampler=grid", *cells, f"name={name}", "trials=36"]
+    given = [f"storage={server.url}", "sampler=grid", space, f"name={name}", "trials=36"]
     sweep, draw = load_sweep(tiny_sweep(), given), random.Random(seed)
     study, directories = studies.open_study(sweep), []
     while True:
