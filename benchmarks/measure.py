@@ -13,20 +13,15 @@ from typing import Any
 
 import torch
 
+from seqboat_lab.analysis.cost import median_seconds
+
 REPEATS = 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
     """Median wall-clock seconds of `run` after one warm-up; waits for a GPU."""
-    times = []
-    for _ in range(repeats + 1):
-        wait()
-        start = time.perf_counter()
-        run()
-        wait()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return median_seconds(run, repeats)
 
 
 def few_seconds(run: Callable[[], object], long: float = 2.0) -> float:

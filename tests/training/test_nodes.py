@@ -15,7 +15,7 @@ from seqboat_lab.training.results import write_config
 from tests.training.same_run import assert_same_run
 
 pytestmark = pytest.mark.slow
-SETTINGS = ["trainer.devices=2", "trainer.max_steps=120", "trainer.val_every=20", "model.dropout=0.2",
+SETTINGS = ["trainer.devices=2", "trainer.max_steps=1500", "trainer.val_every=100", "model.dropout=0.2",
             "trainer.progress=false"]  # fmt: skip
 
 
@@ -35,6 +35,7 @@ class Nodes:
         command = [*torchrun, "-m", "seqboat_lab.cli", "fit", str(place / "config.yaml"), "trainer.num_nodes=2"]
         self.logs = [place / f"node-{n}-{time.monotonic_ns()}.log" for n in range(2)]
         environment = {k: v for k, v in os.environ.items() if k != "SEQBOAT_RUN_DIR"} | {"OMP_NUM_THREADS": "1"}
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as docs/cluster.md says
         self.agents = []
         for log in self.logs:
             with log.open("w") as file:
