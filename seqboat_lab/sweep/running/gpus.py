@@ -40,10 +40,8 @@ def assign(
     if doubled:
         raise ConfigError("CUDA_VISIBLE_DEVICES", f"names {doubled[0]} twice; expected every GPU once")
     if devices > 1 and any(gpu.startswith("MIG") for gpu in gpus):
-        problem = (
-            f"{devices} is not possible here; expected 1: a process of CUDA sees one MIG device, and they cannot be "
-        )
-        raise ConfigError("trainer.devices", f"{problem}joined")
+        why = "a process of CUDA sees one MIG device, and they cannot be joined"
+        raise ConfigError("trainer.devices", f"{devices} is not possible here; expected 1: {why}")
     groups = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
     rooms = [tuple(Slot(gpu, n) for gpu in group) for n in range(trials_per_gpu) for group in groups]
     free = [room for room in rooms if not set(room) & set(taken)]
