@@ -3,8 +3,8 @@
     python -m benchmarks.many_trials --parts look journal sqlite postgresql grpc --workers 24 --trials 5000
 
 For each storage: a study is filled with all trials but the last ones, which workers (processes, each with a connection
-of its own) then run by the sweep's own code: trials a second, and CPU time of a trial. Workers are forked from a process
-that has imported everything, and share what they do not write, so that many fit. Before that, what a sweep of that
+of its own) then run by the sweep's own code: trials a second, and CPU time of a trial. Workers fork from a process
+that has imported everything, and share what they do not write: many fit. Before that, what a sweep of that
 size, of 200 workers, costs who looks at it: the table, the live view, the report, memory. PostgreSQL is started for it.
 """
 
