@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt
 
 from benchmarks.baselines import DOCS, packed
 from benchmarks.lengths import LONGEST, RATE, finished
-from benchmarks.recall_report import table
 from seqboat_lab.analysis.baselines import FRONT, Best, best_of_each
 from seqboat_lab.analysis.describe import in_bytes
 from seqboat_lab.analysis.figures.baselines import lengths_figure, quality_figure
 from seqboat_lab.analysis.figures.text import label
+from seqboat_lab.analysis.markdown import markdown_table
 from seqboat_lab.training.results import code_version
 
 TITLES = {
@@ -124,7 +124,7 @@ learning rate, the best one in bold and in the other columns; best mixer first.
 
 ![Quality against FLOPs and seconds]({picture.name})
 
-{table(head, cells)}
+{markdown_table(head, cells)}
 {f"Failed runs: {', '.join(failed)}." if failed else "No run failed."}
 """
 
@@ -151,7 +151,7 @@ def lengths_part(rows: Sequence[dict[str, Any]], picture: Path) -> str:
     }
     for row in rows:
         row["training"] = row["training_flops"] * row["length"] / 1e9
-    parts = [f"{title}:\n\n{table(head, cells(name, show))}" for title, (name, show) in tables.items()]
+    parts = [f"{title}:\n\n{markdown_table(head, cells(name, show))}" for title, (name, show) in tables.items()]
     return f"""## By length
 
 `python -m benchmarks.lengths`: one causal layer of width 128 with its paper's settings, one sequence of random
