@@ -14,7 +14,7 @@ from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
 from seqboat_lab.sweep.definition.config import SWEEP_DIR, SWEEP_ROOT
 from seqboat_lab.sweep.definition.variants import tasks_of
-from seqboat_lab.training.results import code_version
+from seqboat_lab.training.results import read_summary
 
 DOCS = Path("docs") / "answers"
 DROPPED = ["run", "worker", "started", "error", "cost/seconds"]
@@ -31,14 +31,17 @@ def sweeps_of(question: str, scale: str | None = None) -> dict[str, Path]:
 def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
     """Writes runs.csv.gz, curves.csv.gz and made.json; returns their directory. Raises `ConfigError` if a sweep of the
     question is missing."""
-    runs, curves, tasks, seconds = [], [], {}, 0.0
+    runs, curves, tasks, seconds, versions = [], [], {}, 0.0, set()
     for task, directory in sweeps_of(question, scale).items():
         trials = tables.trials(directory)
         unfinished = int((trials["state"] != "complete").sum())
         if unfinished:
             raise ConfigError(str(directory), f"has {unfinished} trials that did not finish; run the sweep again")
         runs.append(trials.drop(columns=[c for c in DROPPED if c in trials]).assign(task=task))
-        curves += [_curve(directory, row).assign(task=task) for row in trials.to_dict("records")]
+        for row in trials.to_dict("records"):
+            run = _run_of(directory, row)
+            curves.append(_curve(run).assign(task=task, number=row["number"]))
+            versions.add(read_summary(run)["code_version"])
         seconds += float(trials["cost/seconds"].sum())
         tasks[task] = _about(directory) | {"updates": int(trials["step"].max())}
     out = docs / (f"{question}_{scale}" if scale else question)
@@ -46,8 +49,8 @@ def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
     write_table(frame, out / "runs.csv.gz")
     write_table(pd.concat(curves, ignore_index=True), out / "curves.csv.gz")
     seeds = sorted({int(seed) for seed in frame["seed"]})
-    made = {"command": f"make answer Q={question}", "machine": machine(), "code": code_version(), "seeds": seeds,
-            "runs": len(frame), "seconds": round(seconds), "tasks": tasks}  # fmt: skip
+    made = {"command": f"make answer Q={question}", "machine": machine(), "code": ", ".join(sorted(versions)),
+            "seeds": seeds, "runs": len(frame), "seconds": round(seconds), "tasks": tasks}  # fmt: skip
     write_text(out / "made.json", json.dumps(made, indent=1) + "\n")
     return out
 
@@ -65,11 +68,15 @@ def _about(directory: Path) -> dict[str, Any]:
     return {"experiment": experiment, "metric": metric, "direction": direction}
 
 
-def _curve(directory: Path, trial: dict[str, Any]) -> pd.DataFrame:
-    """A run's validations, with the temperatures that were logged last before each."""
+def _run_of(directory: Path, trial: dict[str, Any]) -> Path:
     run = find_run(directory, trial["run"])
     if run is None:
         raise ConfigError(str(directory), f"has no directory of trial {trial['number']}; run the sweep again")
+    return run
+
+
+def _curve(run: Path) -> pd.DataFrame:
+    """A run's validations, with the temperatures that were logged last before each."""
     curve = tables.curves(run)
     curve = curve[[c for c in curve if c.startswith(CURVE_OF)]]
     logged = pd.read_csv(run / "metrics.csv")
@@ -77,4 +84,4 @@ def _curve(directory: Path, trial: dict[str, Any]) -> pd.DataFrame:
     if temperatures:
         logged = logged.dropna(subset=temperatures)[["step", *temperatures]]
         curve = pd.merge_asof(curve.sort_values("step"), logged.sort_values("step"), on="step")
-    return curve.assign(number=trial["number"])
+    return curve

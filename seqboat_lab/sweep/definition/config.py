@@ -224,7 +224,8 @@ def find_sweep(name: str | Path) -> Path:
         except (OSError, ValueError):  # a name that no file can have
             continue
     known = [str(p.relative_to(SWEEP_DIR).with_suffix("")) for p in SWEEP_DIR.rglob("*.yaml")]
-    known += [str(p) for p in Path("sweeps").rglob("*.yaml")]
+    if Path("sweeps").resolve() != SWEEP_DIR.resolve():
+        known += [str(p) for p in Path("sweeps").rglob("*.yaml")]
     choose("sweep", name if len(name) <= LONGEST_NAME else f"{name[:40]}...", known, "sweep file")
     raise ConfigError("sweep", f"{name!r} is no file; expected a sweep such as {known[0]}")
 
