@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.answers.extras import EXTRAS, Runs
 from benchmarks.measure import machine
 from seqboat_lab.analysis import tables
 from seqboat_lab.analysis.sweeps import find_run, read_sweep
@@ -29,9 +30,10 @@ def sweeps_of(question: str, scale: str | None = None) -> dict[str, Path]:
 
 
 def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
-    """Writes runs.csv.gz, curves.csv.gz and made.json; returns their directory. Raises `ConfigError` if a sweep of the
-    question is missing."""
+    """Writes runs.csv.gz, curves.csv.gz, the question's own tables and made.json; returns their directory. Raises
+    `ConfigError` if a sweep of the question is missing."""
     runs, curves, tasks, seconds, versions = [], [], {}, 0.0, set()
+    directories: Runs = []
     for task, directory in sweeps_of(question, scale).items():
         trials = tables.trials(directory)
         unfinished = int((trials["state"] != "complete").sum())
@@ -42,12 +44,15 @@ def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
             run = _run_of(directory, row)
             curves.append(_curve(run).assign(task=task, number=row["number"]))
             versions.add(read_summary(run)["code_version"])
+            directories.append((task, row["number"], run))
         seconds += float(trials["cost/seconds"].sum())
         tasks[task] = _about(directory) | {"updates": int(trials["step"].max())}
     out = docs / (f"{question}_{scale}" if scale else question)
     frame = pd.concat(runs, ignore_index=True)
     write_table(frame, out / "runs.csv.gz")
     write_table(pd.concat(curves, ignore_index=True), out / "curves.csv.gz")
+    for name, table in EXTRAS[question](directories).items() if question in EXTRAS else ():
+        write_table(table, out / f"{name}.csv.gz")
     seeds = sorted({int(seed) for seed in frame["seed"]})
     made = {"command": f"make answer Q={question}", "machine": machine(), "code": ", ".join(sorted(versions)),
             "seeds": seeds, "runs": len(frame), "seconds": round(seconds), "tasks": tasks}  # fmt: skip

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from seqboat_lab.analysis.answers import root
 from seqboat_lab.analysis.figures.colours import DISTINCT
 from seqboat_lab.analysis.statistics import estimate
 
@@ -55,8 +56,8 @@ def lines(axis: Axes, table: pd.DataFrame, x: str, y: str, by: str, scale: float
 
 
 def keep(figure: Figure, name: str) -> None:
-    """Writes the figure as PDF (to `SEQBOAT_FIGURES`, else runs/figures) and shows it."""
-    directory = Path(os.environ.get("SEQBOAT_FIGURES", "runs/figures"))
+    """Writes the figure as PDF (to `SEQBOAT_FIGURES`, else runs/figures beside docs/) and shows it."""
+    directory = Path(os.environ.get("SEQBOAT_FIGURES") or root() / "runs" / "figures")
     directory.mkdir(parents=True, exist_ok=True)
     figure.savefig(directory / f"{name}.pdf", metadata={"CreationDate": None})
     plt.show()
