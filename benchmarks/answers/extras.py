@@ -3,26 +3,41 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmarks.answers.decisions import information_of, scores_of
 from benchmarks.multimodal import lines
 from seqboat_lab.analysis import tables
+from seqboat_lab.analysis.information import decision_information
+from seqboat_lab.inference.shuffled import shuffled_decisions
 
 Runs = list[tuple[str, int, Path]]
 """Task, number and directory of every run of a question."""
 STREAMED = 1_000_000
+LESS = {"text": ["data.val_fraction=0.005"]}  # a tenth of the validation split
 
 
 def learning(runs: Runs) -> dict[str, pd.DataFrame]:
-    """`decisions`: a row a layer of each run (see `information_of` and `scores_of`). `raster`: decisions of the first
-    validation sequence over training, of each task's first run."""
+    """`decisions`: a row a layer of each run: what its last decisions tell of the kinds of token (see
+    `decision_information`; empty where there are no kinds), and the run's `metric` with its decisions (`learned`) and
+    with these `shuffled`. `raster`: decisions about the first validation sequence over training, of each task's first
+    run."""
     decisions = []
     for task, number, run in runs:
-        found, scores = information_of(run), scores_of(run)
-        decisions += [{"task": task, "number": number, **row, **scores} for row in found]
+        record = tables.decisions_over_time(run)
+        last = record[record["step"] == record["step"].max()]
+        layers = [{"layer": layer} for layer in sorted(last["layer"].unique())]
+        told = layers if last["class"].isna().all() else decision_information(last).to_dict("records")
+        scores = _scores(run, LESS.get(task, []))
+        decisions += [{"task": task, "number": number, **row, **scores} for row in told]
     return {"decisions": pd.DataFrame(decisions), "raster": pd.concat(_rasters(runs), ignore_index=True)}
+
+
+def _scores(run: Path, overrides: list[str]) -> dict[str, Any]:
+    found = shuffled_decisions(run, split="val", checkpoint="last", overrides=overrides)
+    metric = "accuracy" if "accuracy" in found.learned else "bpc"
+    return {"metric": metric, "learned": found.learned[metric], "shuffled": found.shuffled[metric]}
 
 
 def _rasters(runs: Runs) -> Iterator[pd.DataFrame]:
