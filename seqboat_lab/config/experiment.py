@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqboat_lab.config.checks import at_least, fraction, positive, require, seed
-from seqboat_lab.config.data import DATA_CONFIGS, DataConfig, LanguageConfig, ListOpsConfig, RecallConfig
+from seqboat_lab.config.data import (
+    DATA_CONFIGS,
+    DataConfig,
+    LanguageConfig,
+    ListOpsConfig,
+    MultimodalConfig,
+    RecallConfig,
+)
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 
@@ -189,7 +196,7 @@ class ExperimentConfig:
             self.optim.warmup_steps,
             f"fewer than trainer.max_steps = {self.trainer.max_steps}",
         )
-        if isinstance(self.data, (LanguageConfig, RecallConfig)):
+        if isinstance(self.data, (LanguageConfig, RecallConfig, MultimodalConfig)):
             model, why = self.model, "since a language model may see no later token"
             require(model.is_stack, "model.kind", model.kind, f"a kind of layer ({', '.join(MIXER_CONFIGS)}), {why}")
             require(not model.bidirectional, "model.bidirectional", model.bidirectional, f"false, {why}")
@@ -198,7 +205,7 @@ class ExperimentConfig:
                 not model.absolute_position, "model.absolute_position", model.absolute_position,
                 "false, since a language model has no longest text",
             )  # fmt: skip
-        if isinstance(self.data, LanguageConfig) and self.data.carry_state:
+        if isinstance(self.data, (LanguageConfig, MultimodalConfig)) and self.data.carry_state:
             for kind in self.model.kinds:
                 state = self.model.settings(kind).state
                 lacks = "has no state" if state == "none" else "has a cache that grows without end"

@@ -1,7 +1,9 @@
 """A long text through the recurrent state of a language model: no block boundary, constant memory."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +12,7 @@ from torch import Tensor
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
 from seqboat_lab.nn.models import ModelOutput
-from seqboat_lab.nn.packing import span_of
-from seqboat_lab.training.metrics import ActivationMetrics
+from seqboat_lab.training.metrics import ActivationMetrics, Reach
 from seqboat_lab.training.modules.language_modelling import nats
 
 SEGMENT = 8192  # bytes of one forward; decides memory and speed, not the result
@@ -29,48 +30,49 @@ class StreamResult:
     """As `ActivationMetrics` names them."""
 
 
+class Piece(NamedTuple):
+    """A segment that was read."""
+
+    start: int
+    out: ModelOutput
+    reach: list[tuple[Tensor, Tensor]]
+    """Each layer's `attention_span`, which reaches back over segments as the model does."""
+
+
+@torch.no_grad()
+def read(model: LanguageModel, ids: np.ndarray, segment: int = SEGMENT) -> Iterator[Piece]:
+    """Ids (n,) through the recurrent state, in segments. The model is to be in evaluation mode."""
+    reach = Reach(ActivationMetrics(model.encoder.config).memory_sizes)
+    state = model.init_state(1)
+    for start in range(0, len(ids), segment):
+        piece = torch.from_numpy(ids[start : start + segment].astype(np.int64)).to(model.embedding.weight.device)
+        out = model(piece[None], state)
+        state = out.state
+        yield Piece(start, out, reach(out.activations))
+
+
 @torch.no_grad()
 def stream(model: LanguageModel, text: np.ndarray, segment: int = SEGMENT) -> StreamResult:
     """Predict every byte of `text` (n + 1,) uint8 but the first from all bytes before it.
 
-    The model is to be in evaluation mode; the attention spans reach over segments as the model does.
+    The model is to be in evaluation mode.
     """
     device = model.embedding.weight.device
-    config = model.encoder.config
-    activation = ActivationMetrics(config).to(device)
-    held = [torch.zeros(0, dtype=torch.long, device=device) for _ in activation.memory_sizes]
+    activation = ActivationMetrics(model.encoder.config).to(device)
     bits = torch.zeros(32, dtype=torch.float64, device=device)  # of places 4^k to 4^(k+1)
     count = torch.zeros_like(bits)
-    state = model.init_state(1)
-    n = len(text) - 1
-    for start in range(0, n, segment):
-        piece = torch.from_numpy(text[start : start + segment + 1].astype(np.int64)).to(device)
-        out = model(piece[None, :-1], state)
-        state = out.state
-        lost = nats(out.logits, piece[None, 1:])[0].double() / math.log(2)  # (segment,)
-        read = torch.arange(start + 1, start + len(piece), device=device, dtype=torch.float64)
-        place = (torch.log2(read) / 2).long()
+    for start, out, reach in read(model, text[:-1], segment):
+        stop = start + out.logits.shape[1]
+        following = torch.from_numpy(text[start + 1 : stop + 1].astype(np.int64)).to(device)
+        lost = nats(out.logits, following[None])[0].double() / math.log(2)  # (segment,)
+        seen = torch.arange(start + 1, stop + 1, device=device, dtype=torch.float64)
+        place = (torch.log2(seen) / 2).long()
         bits.index_add_(0, place, lost)
         count.index_add_(0, place, torch.ones_like(lost))
-        reach, held = _reach(out, held, start, activation.memory_sizes)
         activation.update(out.activations, reach=reach)
     after = {4**k: (bits[k] / count[k]).item() for k in range(len(bits)) if count[k]}
     values = {name: value.item() for name, value in activation.compute().items()}
     return StreamResult((bits.sum() / count.sum()).item(), after, values)
-
-
-def _reach(
-    out: ModelOutput, held: list[Tensor], start: int, sizes: list[int]
-) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-    """Each layer's `attention_span` in a segment that begins at `start`, behind its `held` last w active positions;
-    and the positions that are held after it."""
-    reach, after = [], []
-    for activation, before, w in zip(out.activations, held, sizes, strict=True):
-        position = torch.cat([before, start + activation.active[0].nonzero().squeeze(1)])
-        span, fill = span_of(position, 0, len(position) - 1, w, bidirectional=False)
-        reach.append((span[len(before) :], fill[len(before) :]))
-        after.append(position[-w:])
-    return reach, after
 
 
 @torch.no_grad()

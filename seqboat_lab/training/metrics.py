@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.models import Activation
-from seqboat_lab.nn.packing import attention_span
+from seqboat_lab.nn.packing import attention_span, pack, span_of
 
 
 def activation_rates(activations: list[Activation], padding_mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -81,6 +81,37 @@ class ActivationMetrics(Metric):
         }
         values = {f"{name}/layer_{i}": v.float() for name, row in per_layer.items() for i, v in enumerate(row)}
         return {"activation_rate": per_layer["activation_rate"].mean().float(), **values}
+
+
+class Reach:
+    """The `attention_span` of causal streams that are read in segments: each token's reaches back over them."""
+
+    def __init__(self, memory_sizes: Sequence[int]):
+        self.memory_sizes = memory_sizes
+        self.read = 0
+        self.held: list[tuple[Tensor, Tensor]] = []  # of each layer: rows and positions of their last w active tokens
+
+    def __call__(self, activations: list[Activation]) -> list[tuple[Tensor, Tensor]]:
+        """Each layer's spans and fills in the next segment, one value per active token in order of row and position."""
+        if not self.held:
+            empty = activations[0].active.new_zeros(0, dtype=torch.long) if activations else torch.zeros(0)
+            self.held = [(empty, empty)] * len(activations)
+        found, held = [], []
+        for activation, before, w in zip(activations, self.held, self.memory_sizes, strict=True):
+            packing = pack(activation.active, offset=self.read)
+            row, position = torch.cat([before[0], packing.row]), torch.cat([before[1], packing.position])
+            order = row.argsort(stable=True)
+            row, position = row[order], position[order]
+            counts = torch.bincount(row, minlength=len(activation.active))
+            last = counts.cumsum(0)[row] - 1  # the slot of each one's row's last token
+            span, fill = span_of(position, last + 1 - counts[row], last, w, bidirectional=False)
+            new = order >= len(before[0])
+            found.append((span[new], fill[new]))
+            kept = torch.arange(len(row), device=row.device) > last - w
+            held.append((row[kept], position[kept]))
+        self.held = held
+        self.read += activations[0].active.shape[1] if activations else 0
+        return found
 
 
 def activation_metric_names(layers: int) -> list[str]:

@@ -14,6 +14,7 @@ from seqboat_lab.config.data.benchmarks import (
     TextConfig,
 )
 from seqboat_lab.config.data.language import CorpusConfig, Enwik8Config, LanguageConfig, Text8Config, WebTextConfig
+from seqboat_lab.config.data.multimodal import MultimodalConfig
 from seqboat_lab.config.data.recall import RecallConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ImageConfig",
     "LanguageConfig",
     "ListOpsConfig",
+    "MultimodalConfig",
     "PathfinderConfig",
     "RecallConfig",
     "RetrievalConfig",
@@ -53,6 +55,7 @@ DATA_CONFIGS = Components(
         "corpus": (CorpusConfig, "seqboat_lab.data.tasks.language:CorpusDataModule"),
         "web_text": (WebTextConfig, "seqboat_lab.data.tasks.web_text:WebTextDataModule"),
         "recall": (RecallConfig, "seqboat_lab.data.tasks.recall:RecallDataModule"),
+        "multimodal": (MultimodalConfig, "seqboat_lab.data.tasks.multimodal:MultimodalDataModule"),
         "array": (ArrayConfig, "seqboat_lab.data.tasks.array:ArrayDataModule"),
     },
 )

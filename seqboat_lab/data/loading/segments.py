@@ -185,3 +185,33 @@ class EvaluationBatches(Sampler[Request]):
 
     def __iter__(self) -> Iterator[Request]:
         return (Request(blocks) for blocks in self.batches)
+
+
+class StreamPass(Sampler[Request]):
+    """Once through a text in `streams` equal parts, in reading order: what a rank's rows carry goes from each batch to
+    the next, until the next of its rows begin. Whatever the segments, the same is read: the last ones are shorter, and
+    the fewer than `streams` tokens behind the last part are left out.
+    """
+
+    def __init__(
+        self, predictions: int, tokens: int, batch_size: int, *, streams: int, rank: int = 0, world: int = 1
+    ):  # fmt: skip
+        self.tokens, self.batch_size, self.rank, self.world = tokens, batch_size, rank, world
+        self.parts = streams // (batch_size * world)
+        self.stream_length = predictions // streams
+        if self.stream_length == 0:
+            raise DataError(
+                f"the split has {predictions + 1:,} tokens, too few for {streams} streams; lower data.batch_size, or "
+                "make more"
+            )
+
+    def __len__(self) -> int:
+        return self.parts * -(-self.stream_length // self.tokens)
+
+    def __iter__(self) -> Iterator[Request]:
+        for part in range(self.parts):
+            first = (part * self.world + self.rank) * self.batch_size
+            rows = [(first + i) * self.stream_length for i in range(self.batch_size)]
+            for at in range(0, self.stream_length, self.tokens):
+                stop = min(at + self.tokens, self.stream_length)
+                yield Request([(row + at, row + stop, row + at) for row in rows], fresh=at == 0)

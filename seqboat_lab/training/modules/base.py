@@ -71,9 +71,16 @@ class TrainingModule(BatchClock):
     def setup(self, stage: str) -> None:
         self.data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
 
-    def update_activations(self, inputs: Tensor, activations: list, left_out: Tensor | None) -> None:
-        """Counts a validation batch's activations, in all and by class of token, but for those `left_out` (B, L)."""
-        self.val_activation.update(activations, left_out)
+    def update_activations(
+        self,
+        inputs: Tensor,
+        activations: list,
+        left_out: Tensor | None,
+        reach: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        """Counts a validation batch's activations, in all and by class of token, but for those `left_out` (B, L); their
+        `reach` as `ActivationMetrics` wants it."""
+        self.val_activation.update(activations, left_out, reach)
         if self.data and self.data.token_classes:
             self.val_classes.update(activations, self.data.token_class(inputs), left_out)
 

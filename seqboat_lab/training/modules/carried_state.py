@@ -7,10 +7,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from seqboat_lab.config import ConfigError
+from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.data.loading.base import rank_and_world
+from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
+from seqboat_lab.nn.models import ModelOutput
+from seqboat_lab.training.modules.base import TrainingModule
 
 Leaves = list[Any]
 """A state's tensors, (rows, ...) each, and numbers, in the order of its fields."""
@@ -66,3 +69,37 @@ class CarriedState:
 
 def _to_cpu(leaves: Leaves) -> Leaves:
     return [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+
+class CarryingModule(TrainingModule):
+    """A head on a `LanguageModel` whose data may say `carry_state`: its rows then go on where their last segment
+    ended."""
+
+    model: LanguageModel
+
+    def __init__(self, config: ExperimentConfig, model: LanguageModel):
+        super().__init__(config, model)
+        self.carried = CarriedState(config.data.batch_size) if getattr(config.data, "carry_state", False) else None
+
+    def forward(self, batch: Batch, state: list[LayerState] | None = None) -> ModelOutput:
+        return self.model(batch.inputs, state)
+
+    def forward_carrying(self, batch: Batch) -> ModelOutput:
+        """With `carry_state`, from where the batch's rows stood; another part of the rows in each accumulated batch."""
+        if self.carried is None:
+            return self(batch)
+        part, rows = self.batches_seen % self.config.trainer.accumulate, len(batch.inputs)
+        state = None if batch.fresh else self.carried.get(part, rows, self.model)
+        out = self(batch, self.model.init_state(rows) if state is None else state)
+        self.carried.put(part, out.state)
+        return out
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.carried is not None:
+            checkpoint["carried_state"] = self.carried.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.carried is not None:
+            self.carried.load_state_dict(checkpoint.get("carried_state", []))

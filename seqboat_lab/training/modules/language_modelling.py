@@ -1,7 +1,7 @@
 """LightningModule of byte-level language modelling."""
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,27 +12,20 @@ from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.data import LanguageConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.nn.layer import LayerState
-from seqboat_lab.nn.models import ModelOutput
 from seqboat_lab.training.callbacks.bits_by_position import BitsByPositionPicture
 from seqboat_lab.training.metrics import BitsByPosition, activation_metric_names
-from seqboat_lab.training.modules.base import TrainingModule
-from seqboat_lab.training.modules.carried_state import CarriedState
+from seqboat_lab.training.modules.carried_state import CarryingModule
 
 
-class LanguageModelModule(TrainingModule):
+class LanguageModelModule(CarryingModule):
     """Cross-entropy training of a `LanguageModel`, in nats; validated in bits per byte."""
 
     monitor = ("val/bpc", "min")
 
-    model: LanguageModel
-
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
         assert spec.vocab_size is not None  # text has ids
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
-        data = cast(LanguageConfig, config.data)
-        self.val_bits = BitsByPosition(data.tokens_per_sample)
-        self.carried = CarriedState(data.batch_size) if data.carry_state else None
+        self.val_bits = BitsByPosition(cast(LanguageConfig, config.data).tokens_per_sample)
         self.bpc_by_position: Tensor | None = None
 
     @staticmethod
@@ -43,11 +36,8 @@ class LanguageModelModule(TrainingModule):
     def configure_callbacks(self) -> list[Callback]:
         return [BitsByPositionPicture()]
 
-    def forward(self, batch: Batch, state: list[LayerState] | None = None) -> ModelOutput:
-        return self.model(batch.inputs, state)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        out = self._forward_carrying(batch)
+        out = self.forward_carrying(batch)
         loss = nats(out.logits, batch.labels).mean()  # every position of a training batch is scored
         total = self.with_activation_cost(loss, out.activations, None)
         self.tick(batch.inputs.numel())
@@ -56,16 +46,6 @@ class LanguageModelModule(TrainingModule):
             self.log_train(loss, out.activations, None)
             self.log("train/bpc", loss.detach() / math.log(2), prog_bar=True, sync_dist=True)
         return total
-
-    def _forward_carrying(self, batch: Batch) -> ModelOutput:
-        """With `carry_state`, from where the batch's rows stood; another part of the rows in each accumulated batch."""
-        if self.carried is None:
-            return self(batch)
-        part, rows = self.batches_seen % self.config.trainer.accumulate, len(batch.inputs)
-        state = None if batch.fresh else self.carried.get(part, rows, self.model)
-        out = self(batch, self.model.init_state(rows) if state is None else state)
-        self.carried.put(part, out.state)
-        return out
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self(batch)
@@ -76,16 +56,6 @@ class LanguageModelModule(TrainingModule):
         bpc, self.bpc_by_position, ranges = self.val_bits.compute()
         values = {"bpc": bpc, "loss": bpc * math.log(2)}
         self.log_validation(values | {f"bpc_after/{n}": value for n, value in ranges.items()}, self.val_bits)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        if self.carried is not None:
-            checkpoint["carried_state"] = self.carried.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        if self.carried is not None:
-            self.carried.load_state_dict(checkpoint.get("carried_state", []))
 
 
 def nats(logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from torchmetrics import Metric
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
 from seqboat_lab.nn import LanguageModel
-from seqboat_lab.nn.models import ModelOutput
+from seqboat_lab.nn.layer import LayerState
 from seqboat_lab.training.activation_cost import mean_over_ranks
-from seqboat_lab.training.metrics import activation_metric_names
-from seqboat_lab.training.modules.base import TrainingModule
+from seqboat_lab.training.metrics import Reach, activation_metric_names
+from seqboat_lab.training.modules.carried_state import CarryingModule
 from seqboat_lab.training.modules.language_modelling import nats
 
 
-class TokenModule(TrainingModule):
+class TokenModule(CarryingModule):
     """Cross-entropy training of a `LanguageModel` whose logits answer at the scored positions alone."""
 
     monitor = ("val/accuracy", "max")
@@ -25,6 +25,8 @@ class TokenModule(TrainingModule):
         assert spec.vocab_size is not None  # such tasks have ids
         super().__init__(config, LanguageModel(config.model, spec.vocab_size))
         self.val_answers = Answers()
+        self.val_state: list[LayerState] | None = None
+        self.val_reach: Reach | None = None
 
     @staticmethod
     def metric_names(config: ExperimentConfig) -> list[str]:
@@ -32,26 +34,31 @@ class TokenModule(TrainingModule):
         activations = activation_metric_names(config.model.activating_layers)
         return [f"val/{name}" for name in ("accuracy", "loss", *activations)]
 
-    def forward(self, batch: Batch) -> ModelOutput:
-        return self.model(batch.inputs)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        out = self(batch)
+        out = self.forward_carrying(batch)
         scored = batch.labels != IGNORED
-        loss = nats(out.logits, batch.labels).sum() / mean_over_ranks(scored.sum())
+        answers = mean_over_ranks(scored.sum())
+        loss = nats(out.logits, batch.labels).sum() / torch.where(answers > 0, answers, 1)  # a segment may ask nothing
         total = self.with_activation_cost(loss, out.activations, batch.padding_mask)
         self.tick(batch.inputs.numel())
         self.watch(loss)
         if self.is_log_step():
             self.log_train(loss, out.activations, batch.padding_mask)
-            correct = (out.logits.argmax(-1) == batch.labels)[scored].float().mean()
+            correct = (out.logits.argmax(-1) == batch.labels).sum() / scored.sum().clamp(min=1)
             self.log("train/accuracy", correct, prog_bar=True, sync_dist=True)
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        out = self(batch)
+        if self.carried is None:
+            out, reach = self(batch), None
+        else:
+            if batch.fresh or self.val_reach is None:
+                self.val_state = self.model.init_state(len(batch.inputs))
+                self.val_reach = Reach(self.val_activation.memory_sizes)
+            out = self(batch, self.val_state)
+            self.val_state, reach = out.state, self.val_reach(out.activations)
         self.val_answers.update(out.logits, batch.labels)
-        self.update_activations(batch.inputs, out.activations, batch.padding_mask)
+        self.update_activations(batch.inputs, out.activations, batch.padding_mask, reach)
 
     def on_validation_epoch_end(self) -> None:
         self.log_validation(self.val_answers.compute(), self.val_answers)
