@@ -8,6 +8,7 @@ JOBS    ?= 2
 DEVICES ?= 2
 PORT    ?= 6006
 STUDY   ?= runs/sweeps/$(basename $(notdir $(SWEEP)))/study.journal
+Q       ?= learning
 ARGS    ?=
 
 BIN     := $(VENV)/bin
@@ -16,7 +17,7 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 LOCKING := pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-slurm test-gpu test-postgresql fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search gpu-report clean
+.PHONY: help setup sweep test test-slow test-slurm test-gpu test-postgresql fit tensorboard dashboard ddp notebooks docs docs-serve lint format lock bench bench-search answer answers answer-pages gpu-report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +93,15 @@ bench-search: setup  ## replay searches from a table of runs: every sampler and 
 
 bench: setup  ## measure the layer beside the textbook, a transformer and the machine's limit
 	$(SEQBOAT) bench $(ARGS)
+
+answer: setup  ## one question: its sweeps, and its page in docs/answers (Q=learning memory temperature kernels scaling modalities ..., WORKERS=)
+	$(BIN)/python -m benchmarks.answers run $(Q) --workers $(WORKERS) $(ARGS)
+
+answers: setup  ## all questions, one after the other
+	$(BIN)/python -m benchmarks.answers run all --workers $(WORKERS) $(ARGS)
+
+answer-pages: setup  ## only write the questions' pages and docs/results.md anew, from the results in docs/answers
+	$(BIN)/python -m benchmarks.answers pages all
 
 gpu-report: setup  ## on a machine with GPUs: its tests, bench, 1 to 8 devices, every recipe, as runs/gpu_report.md
 	$(BIN)/python -m benchmarks.gpu_report $(ARGS)

@@ -81,7 +81,8 @@ def machine() -> str:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    return f"{torch.get_num_threads()} threads of {model}, torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads != 1)} of {model}, torch {torch.__version__}"
 
 
 def limit_memory(share: float = 0.8) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.measure import machine
 from benchmarks.recall import CREDIT, EXPERIMENT, RATES, arms, finished
+from seqboat_lab.analysis.markdown import markdown_table
 from seqboat_lab.analysis.statistics import estimate
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
@@ -71,11 +72,6 @@ def by_arm(rows: Sequence[dict], overrides: Sequence[str] = ()) -> dict[str, lis
     return {name: sorted(found[name], key=lambda row: row["seed"]) for name in arms() if name in found}
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
-
-
 def accuracies(found: dict[str, list[dict]]) -> str:
     rows = []
     for name, runs in found.items():
@@ -85,7 +81,9 @@ def accuracies(found: dict[str, list[dict]]) -> str:
         )
         each = ", ".join(f"{100 * value:.0f}" for value in right)
         rows.append((name, interval(right), each, f"{100 * statistics.mean(rate):.1f}", layers))
-    return table(("decisions, rate or price", "accuracy, %", "of each seed", "active, %", "of each layer"), rows)
+    return markdown_table(
+        ("decisions, rate or price", "accuracy, %", "of each seed", "active, %", "of each layer"), rows
+    )
 
 
 def classes(found: dict[str, list[dict]]) -> str:
@@ -97,7 +95,7 @@ def classes(found: dict[str, list[dict]]) -> str:
                 cells = (f"{100 * statistics.mean(s[kind] for s in shares):.0f}" for kind in shares[0])
                 rows.append((name, str(layer), *cells))
     kinds = next(iter(found.values()))[0]["by_class"][0]
-    return table(("decisions", "layer", *(f"{kind}, %" for kind in kinds)), rows)
+    return markdown_table(("decisions", "layer", *(f"{kind}, %" for kind in kinds)), rows)
 
 
 def memories(found: dict[str, list[dict]]) -> str:
@@ -108,7 +106,7 @@ def memories(found: dict[str, list[dict]]) -> str:
         if runs and not name.startswith("never"):
             means = (f"{100 * statistics.mean(run[size] for run in runs):.1f}" for size in sizes)
             rows.append((name, *means, str(len(runs))))
-    return table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
+    return markdown_table(("decisions", *(f"w = {size}" for size in sizes), "seeds"), rows)
 
 
 def draw(found: dict[str, list[dict]], path: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.measure import machine
 from benchmarks.recall import finished
-from benchmarks.recall_report import table
 from benchmarks.routing import PRICES, RATES, TASKS, Task, arms, results
+from seqboat_lab.analysis.markdown import markdown_table
 from seqboat_lab.analysis.statistics import estimate
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
@@ -64,7 +64,7 @@ def qualities(task: Task, found: Runs) -> str:
             spread([run["rate"] for run in each], lambda value: f"{100 * value:.1f}"), layers, str(len(each)),
         ))  # fmt: skip
     quality = "bits per byte" if task.metric == "bpc" else "accuracy, %"
-    return table(("decisions, rate or price", quality, "active, %", "of each layer", "seeds"), rows)
+    return markdown_table(("decisions, rate or price", quality, "active, %", "of each layer", "seeds"), rows)
 
 
 def differences(task: Task, found: Runs) -> str:
@@ -90,7 +90,7 @@ def differences(task: Task, found: Runs) -> str:
                 str(len(seeds)),
             )
         )
-    return table(("decisions", "against", "difference in quality", "0 outside of the interval", "seeds"), rows)
+    return markdown_table(("decisions", "against", "difference in quality", "0 outside of the interval", "seeds"), rows)
 
 
 def kinds(found: Runs) -> str:
@@ -104,7 +104,7 @@ def kinds(found: Runs) -> str:
                 values = [v for run in runs.values() for k, v in run["by_class"].items() if k.split("/")[0] == kind]
                 shares.append(f"{100 * statistics.mean(values):.0f}" if values else "")
             rows.append((name, *shares))
-    return table(("decisions", *(f"{name.split('_of_')[1]}, %" for name in names)), rows) if names else ""
+    return markdown_table(("decisions", *(f"{name.split('_of_')[1]}, %" for name in names)), rows) if names else ""
 
 
 def section(name: str) -> str:

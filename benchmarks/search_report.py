@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.measure import machine
-from benchmarks.recall_report import table
 from benchmarks.search import BASELINE, DEFAULT, Arm, Search, budget
 from benchmarks.search_replay import Moment, Table, best_possible
 from benchmarks.search_table import factors, read_table
+from seqboat_lab.analysis.markdown import markdown_table
 from seqboat_lab.sweep.definition.config import SweepConfig
 from seqboat_lab.training.results import code_version
 
@@ -136,7 +136,7 @@ def rows(found: Found, end: float, spent: int) -> str:
         "sampler + stopping rule", f"updates to {NEAR:.0%} of final (95 % interval)", "of Optuna's",
         "% of final at a third of the budget", "% of final at its end", "worst", "completed", "seconds", "searches",
     )  # fmt: skip
-    return table(head, lines)
+    return markdown_table(head, lines)
 
 
 def _updates(count: float) -> str:

@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
-    sub.add_argument("--rates", help="instead at each of these activation rates: 0.05,0.1,0.5,1")
+    instead = sub.add_mutually_exclusive_group()
+    instead.add_argument("--rates", help="instead at each of these activation rates: 0.05,0.1,0.5,1")
+    help = "instead beside the same decisions at other places of each sequence, drawn by SEED"
+    instead.add_argument("--shuffle-decisions", type=int, metavar="SEED", help=help)
 
     sub = add("generate", _generate, "let a language model write on, byte by byte")
     sub.add_argument("run_dir", type=path, help="the run's directory")
@@ -124,6 +127,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seqboat_lab.inference.evaluation import evaluate
 
     _check_checkpoint(options.checkpoint)
+    for option in ("rates", "shuffle_decisions"):
+        if getattr(options, option) is not None and options.mode != "blocks":
+            problem = f"{options.mode} does not go with --{option.replace('_', '-')}; expected blocks"
+            raise ConfigError("--mode", problem)
     if options.rates is not None:
         from seqboat_lab.analysis.metrics_table import print_curve
         from seqboat_lab.inference.rate_curve import parse_rates, rate_curve
@@ -133,11 +140,28 @@ def _evaluate(options: argparse.Namespace) -> None:
         print_curve(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", points)
         return
 
+    if options.shuffle_decisions is not None:
+        _shuffle(options)
+        return
+
     def tell(values: dict[str, float]) -> None:
         print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)
         sys.stdout.flush()
 
     evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides, tell)
+
+
+def _shuffle(options: argparse.Namespace) -> None:
+    from seqboat_lab.analysis.metrics_table import print_side_by_side
+    from seqboat_lab.inference.shuffled import shuffled_decisions
+
+    check_number("--shuffle-decisions", options.shuffle_decisions, 0, LARGEST_SEED)
+    found = shuffled_decisions(
+        options.run_dir, options.shuffle_decisions, options.split, options.checkpoint, options.overrides
+    )
+    if found.learned:
+        title = f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint"
+        print_side_by_side(title, {"learned": found.learned, "shuffled": found.shuffled})
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -38,3 +38,14 @@ def print_curve(title: str, points: Sequence[Mapping[str, float]]) -> None:
     for point in points:
         table.add_row(*(f"{point[name]:.4g}" for name in names))
     Console().print(table)
+
+
+def print_side_by_side(title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints the metrics of the whole model, a column for each evaluation."""
+    table = Table("metric", title=Text(title), title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for metric in next(iter(columns.values())):
+        if "/layer_" not in metric:
+            table.add_row(Text(metric), *(f"{values[metric]:.4f}" for values in columns.values()))
+    Console().print(table)

@@ -11,6 +11,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from seqboat_lab.analysis.compare import read_run
@@ -19,6 +20,7 @@ from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.data.loading.batch import SPLITS, Split
 from seqboat_lab.inference.evaluation import load_run
 from seqboat_lab.nn.packing import attention_span
+from seqboat_lab.training.callbacks.decision_record import read_decisions
 from seqboat_lab.training.results import read_summary
 
 if TYPE_CHECKING:
@@ -115,6 +117,46 @@ def activations(run: Place, sequences: int = 16, split: Split = "val", checkpoin
             break
     pandas = _pandas()
     return pandas.concat([pandas.DataFrame(part) for part in parts], ignore_index=True)
+
+
+def decisions_over_time(run: str | Path) -> pd.DataFrame:
+    """What a run decided at each validation for the same tokens (the first 8,192 real ones of a batch of the first
+    process), one row a validation, layer and token: `step` (updates), `layer` (of those that decide), `sequence` (from
+    0; of pairs, a document), `position`, `token`, `class` (both as in `activations`), `active`.
+
+    Read from the run's decisions.jsonl alone: neither data nor checkpoints are needed. Raises `ConfigError` where the
+    run kept no decisions.
+    """
+    kept, pandas = read_decisions(Path(run)), _pandas()
+    validations, layers, n = kept.active.shape
+    columns = {"sequence": kept.sequence, "position": kept.position, "token": kept.tokens, "class": kept.classes}
+    table = pandas.DataFrame(columns, index=range(n))
+    for name in ("token", "class"):  # of few kinds, so that a long run's table stays small
+        table[name] = table[name].astype("category")
+    table = table.iloc[np.tile(np.arange(n), validations * layers)].reset_index(drop=True)
+    table.insert(0, "step", np.repeat(kept.steps, layers * n))
+    table.insert(1, "layer", np.tile(np.repeat(np.arange(layers), n), validations))
+    return table.assign(active=kept.active.reshape(-1))
+
+
+def churn(run: str | Path) -> pd.DataFrame:
+    """How many decisions change, one row a validation (but the first) and layer: `step`, `layer`, `churn` (share of the
+    tokens of `decisions_over_time` that the validation before decided otherwise), `rate` and `rate_before` (their
+    active shares at both), and `independent`: the churn p(1 - q) + q(1 - p) of decisions that are drawn anew each time
+    at those rates p and q. A churn as high as that means that the layer activates other tokens every time.
+
+    Raises `ConfigError` where the run kept no decisions.
+    """
+    kept = read_decisions(Path(run))
+    rates = kept.active.mean(-1)  # (validations, layers)
+    changed = (kept.active[1:] != kept.active[:-1]).mean(-1)
+    rows = [
+        {"step": kept.steps[v + 1], "layer": layer, "churn": changed[v, layer], "rate": q, "rate_before": p,
+         "independent": p * (1 - q) + q * (1 - p)}
+        for v in range(len(changed))
+        for layer, (p, q) in enumerate(zip(rates[v], rates[v + 1], strict=True))
+    ]  # fmt: skip
+    return _pandas().DataFrame(rows, columns=["step", "layer", "churn", "rate", "rate_before", "independent"])
 
 
 def _directories(places: Place | Iterable[Place]) -> list[Path]:

@@ -17,6 +17,8 @@ class TemperedSoftmaxConfig:
     kind: Literal["tempered_softmax"] = "tempered_softmax"
     temperature_scale: float = 1.0
     """c: the temperature starts at c * sqrt(d_model); small values decide sharply and early."""
+    learn_temperature: bool = True
+    """False: it stays where it starts."""
 
     def __post_init__(self):
         positive(self, "temperature_scale", COLDEST, HOTTEST)

@@ -10,8 +10,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seqboat_lab.atomic import to_json, write_text
 from seqboat_lab.config import ConfigError
+from seqboat_lab.config.checks import choose
 from seqboat_lab.data.loading.base import TaskDataModule
-from seqboat_lab.data.loading.batch import Batch, Split
+from seqboat_lab.data.loading.batch import SPLITS, Batch, Split
 from seqboat_lab.inference.evaluation import evaluate_blocks, load_run, root_device
 from seqboat_lab.nn.capacity import quantile_above
 from seqboat_lab.nn.configurator import Configurator, Decision
@@ -49,6 +50,7 @@ def rate_curve(
     what those below it make of the rate. Writes rates_<split>.json and TensorBoard curves `rate_curve/...`, whose steps
     are rates in per mille, into the run directory. Raises `ConfigError` and `DataError`.
     """
+    choose("--split", split, SPLITS, "split")
     quiet()
     module, datamodule = load_run(run_dir, checkpoint, overrides)
     datamodule.prepare_data()

@@ -55,7 +55,8 @@ class TemperedSoftmax(Configurator):
 
     def __init__(self, config: TemperedSoftmaxConfig, d_model: int, layer: int = 0):
         super().__init__()
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature_scale * math.sqrt(d_model))))
+        start = torch.tensor(math.log(config.temperature_scale * math.sqrt(d_model)))
+        self.log_temperature = nn.Parameter(start, requires_grad=config.learn_temperature)
 
     def forward(self, u: Tensor, position: Tensor | int) -> Decision:
         """u (..., 2) router logits, 0 = skip, 1 = activate."""

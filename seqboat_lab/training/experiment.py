@@ -22,6 +22,7 @@ from seqboat_lab.config.files import to_dict
 from seqboat_lab.data import TASKS
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.activations import ActivationPictures
+from seqboat_lab.training.callbacks.decision_record import DecisionRecord
 from seqboat_lab.training.callbacks.interruption import Interrupted, Interruptible, LastStepValidates
 from seqboat_lab.training.callbacks.progress import ProgressReport
 from seqboat_lab.training.callbacks.together import Together
@@ -87,7 +88,8 @@ def fit(
     """Trains, and returns what `summary.json` holds.
 
     Args:
-        run_dir: gets config.yaml, TensorBoard events, metrics.csv, validations.jsonl, checkpoints/, summary.json.
+        run_dir: gets config.yaml, TensorBoard events, metrics.csv, validations.jsonl, decisions.jsonl, checkpoints/,
+            summary.json.
         checkpoint: resume from here, with the same numbers as without the interruption.
         extra: further Lightning callbacks.
 
@@ -110,7 +112,8 @@ def fit(
     # one of its own: with `save_last`, Lightning writes last.ckpt only when there is a new best
     last = MovableCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     interruptible = Interruptible(checkpoints / LAST, settings.accumulate, settings.checkpoint_minutes)
-    pictures = ActivationPictures()
+    record = DecisionRecord(run_dir)
+    pictures = ActivationPictures(record)
     begins_at = -1 if checkpoint is None else checkpoint.step
     together = Together(_what_it_trains(config), begins_at, partial(_how_to_go_on, run_dir))
     callbacks = [together, LastStepValidates(settings.max_steps), interruptible, results, best, last, pictures, *extra]
@@ -131,6 +134,7 @@ def fit(
             write_config(config, run_dir)
             if checkpoint is not None:
                 results.go_on_from(checkpoint)
+                record.go_on_from(checkpoint)
             begin(loggers, config, run_dir, datamodule.token_classes)
         with _all_or_none(together):
             with interruptible.listening(), _ends_as_asked(run_dir):

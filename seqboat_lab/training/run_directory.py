@@ -99,7 +99,7 @@ def occupied(run_dir: Path, resuming: bool) -> Iterator[None]:
 
 
 def _results(run_dir: Path) -> Iterator[Path]:
-    names = ("metrics.csv", "validations.jsonl", "summary.json", "tracked.json")
+    names = ("metrics.csv", "validations.jsonl", "decisions.jsonl", "summary.json", "tracked.json")
     for pattern in (*names, "events.out.tfevents.*", "checkpoints/*.ckpt"):
         yield from run_dir.glob(pattern)
 

@@ -42,6 +42,15 @@ def test_tempered_softmax_takes_argmax_and_softmax_over_the_temperature():
     torch.testing.assert_close(decision.confidence, expected)
 
 
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_fixed_temperature_gets_no_gradient(learn):
+    configurator = TemperedSoftmax(TemperedSoftmaxConfig(learn_temperature=learn), d_model=4)
+    u = torch.randn(5, 2, requires_grad=True)
+    configurator(u, 0).confidence.sum().backward()
+    assert u.grad.abs().sum() > 0
+    assert (configurator.log_temperature.grad is not None) == learn
+
+
 def test_sigmoid_is_active_above_one_half():
     u = torch.tensor([[-1.0], [0.0], [2.0]])
     decision = Sigmoid(SigmoidConfig(), d_model=16)(u, 0)

@@ -11,7 +11,7 @@ CLOCKS = ("tokens_per_second", "cost/seconds")
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    """Weights bit for bit, every logged row, every validation, the summary, and every point in TensorBoard."""
+    """Weights bit for bit, every logged row, every validation, all kept decisions, the summary, and every point in TensorBoard."""
     for name in ("best", "last"):
         one, other = (
             torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"] for run in (a, b)
@@ -20,6 +20,7 @@ def assert_same_run(a: Path, b: Path) -> None:
         assert all(torch.equal(one[key], other[key]) for key in one), name
     assert rows(a) == rows(b)
     assert validations(a) == validations(b)
+    assert (a / "decisions.jsonl").read_text() == (b / "decisions.jsonl").read_text()
     one, other = (json.loads((run / "summary.json").read_text()) for run in (a, b))
     assert _without_clocks(one["metrics"]) == _without_clocks(other["metrics"])
     assert curves(a) == curves(b)

@@ -22,6 +22,7 @@ from seqboat_lab.sweep.definition.samplers import SAMPLER_CONFIGS, AnySamplerCon
 from seqboat_lab.sweep.definition.search_space import SearchSpace
 from seqboat_lab.sweep.definition.space import Parameter, check_nesting, flatten, flatten_space, is_plain
 from seqboat_lab.sweep.definition.start import front_points, start_points
+from seqboat_lab.sweep.definition.variants import with_variants
 from seqboat_lab.sweep.stopping.config import STOPPING_CONFIGS, AnyStoppingConfig
 
 SWEEP_ROOT = Path("runs") / "sweeps"
@@ -222,7 +223,9 @@ def find_sweep(name: str | Path) -> Path:
                 return path
         except (OSError, ValueError):  # a name that no file can have
             continue
-    known = [p.stem for p in SWEEP_DIR.glob("*.yaml")] + [str(p) for p in Path("sweeps").glob("*.yaml")]
+    known = [str(p.relative_to(SWEEP_DIR).with_suffix("")) for p in SWEEP_DIR.rglob("*.yaml")]
+    if Path("sweeps").resolve() != SWEEP_DIR.resolve():
+        known += [str(p) for p in Path("sweeps").rglob("*.yaml")]
     choose("sweep", name if len(name) <= LONGEST_NAME else f"{name[:40]}...", known, "sweep file")
     raise ConfigError("sweep", f"{name!r} is no file; expected a sweep such as {known[0]}")
 
@@ -230,7 +233,8 @@ def find_sweep(name: str | Path) -> Path:
 def _parse(path: Path, overrides: Sequence[str]) -> SweepConfig:
     inner = [item.removeprefix("overrides.") for item in overrides if item.startswith("overrides.")]
     own = [item for item in overrides if not item.startswith("overrides.")]
-    values = merge({"name": path.stem, **read_yaml(path)}, own, SweepConfig)
+    chosen, own = with_variants({"name": path.stem, **read_yaml(path)}, own, str(path))
+    values = merge(chosen, own, SweepConfig)
     for missing in sorted({"experiment", "objectives", "space"} - {k for k, v in values.items() if v is not None}):
         raise ConfigError(missing, f"is missing in {path}")
     for section in ("overrides", "space"):

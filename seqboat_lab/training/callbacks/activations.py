@@ -1,6 +1,7 @@
 """What a run shows of its decisions after each validation, always of the same batch: which tokens are active, how sure
 the router is, how far attention reaches, and how many decisions are others than before."""
 
+from hashlib import sha256
 from typing import Any, cast
 
 import lightning as L
@@ -13,6 +14,7 @@ from torch import Tensor
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn.models import Activation, ModelOutput
 from seqboat_lab.nn.packing import attention_span
+from seqboat_lab.training.callbacks.decision_record import DecisionRecord
 from seqboat_lab.training.callbacks.rasters import activation_raster, token_raster
 
 LONGEST = 1024  # tokens across a raster; more could not be told apart
@@ -25,22 +27,25 @@ class ActivationPictures(Callback):
 
     Logs `val/decisions_changed/layer_i`, the share of the batch's real tokens that were decided otherwise at the
     validation before; TensorBoard gets rasters, the activated tokens of one sample, histograms of confidence (of all
-    tokens, inactive ones too) and of attention spans. The first process does all of it.
+    tokens, inactive ones too) and of attention spans; `record` gets the decisions of its first tokens. The first
+    process does all of it.
     """
 
-    def __init__(self, samples: int = 3):
-        self.samples = samples
+    def __init__(self, record: DecisionRecord, samples: int = 3):
+        self.record, self.samples = record, samples
         self.batch: Batch | None = None
         self.chosen = False
         self.decisions: Tensor | None = None  # (layers, tokens) bool, of the validation before
+        self.decided_of = ""  # which batch that was: a resumed run may have others
 
     def state_dict(self) -> dict[str, Any]:
         packed = None if self.decisions is None else np.packbits(self.decisions.numpy(), axis=1)
-        return {"decisions": None if packed is None else torch.from_numpy(packed)}
+        return {"decisions": None if packed is None else torch.from_numpy(packed), "decided_of": self.decided_of}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         packed = state_dict["decisions"]
         self.decisions = None if packed is None else torch.from_numpy(np.unpackbits(packed.numpy(), axis=1)).bool()
+        self.decided_of = state_dict.get("decided_of", "")
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int, *args
@@ -54,7 +59,11 @@ class ActivationPictures(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.batch is None or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        self.chosen = True
+        if not self.chosen:
+            self.chosen = True
+            identity = sha256(self.batch.inputs.cpu().numpy().tobytes()).hexdigest()
+            if identity != self.decided_of:
+                self.decided_of, self.decisions = identity, None
         with torch.no_grad():
             out: ModelOutput = module(self.batch)
         if not out.activations:
@@ -66,6 +75,7 @@ class ActivationPictures(Callback):
             for i, share in enumerate(changed):
                 module.log(f"val/decisions_changed/layer_{i}", share, rank_zero_only=True)
         self.decisions = active
+        self.record.add(trainer.global_step, self.batch, out.activations, cast(Any, module).data)
         self.draw(trainer, module, self.batch, out.activations)
 
     def draw(self, trainer: L.Trainer, module: Any, batch: Batch, activations: list[Activation]) -> None:

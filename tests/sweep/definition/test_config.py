@@ -5,16 +5,22 @@ from pathlib import Path
 import pytest
 
 from seqboat_lab.config import ConfigError
-from seqboat_lab.config.files import CONFIG_DIR
+from seqboat_lab.config.files import CONFIG_DIR, read_yaml
 from seqboat_lab.sweep.definition.config import load_sweep
 
-SWEEPS = sorted((CONFIG_DIR.parent / "sweeps").glob("*.yaml"))
+SWEEPS = sorted((CONFIG_DIR.parent / "sweeps").rglob("*.yaml"))
+VARIANTS = [
+    (path, [f"task={task}"] * bool(task) + [f"scale={scale}"] * bool(scale))
+    for path in SWEEPS
+    for task in (read_yaml(path).get("tasks") or [None])
+    for scale in (None, *(read_yaml(path).get("scales") or ()))
+]
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
-def test_every_sweep_in_the_repo_loads(path):
-    sweep = load_sweep(path)
-    assert sweep.name == path.stem
+@pytest.mark.parametrize(("path", "words"), VARIANTS, ids=lambda v: v.stem if isinstance(v, Path) else "-".join(v))
+def test_every_sweep_in_the_repo_loads(path, words):
+    sweep = load_sweep(path, words)
+    assert sweep.name == "_".join([path.stem, *(word.partition("=")[2] for word in words)])
     assert sweep.distributions().keys() == sweep.space.keys()
 
 

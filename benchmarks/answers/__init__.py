@@ -1,0 +1,1 @@
+"""The paper's experiments and open questions: a sweep file, a notebook and a page each (`make answers`)."""

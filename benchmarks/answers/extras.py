@@ -1,0 +1,58 @@
+"""What a question needs of its runs beside their last validations: tables by name, for `keep`."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.multimodal import lines
+from seqboat_lab.analysis import tables
+from seqboat_lab.analysis.information import decision_information
+from seqboat_lab.inference.shuffled import shuffled_decisions
+
+Runs = list[tuple[str, int, Path]]
+"""Task, number and directory of every run of a question."""
+STREAMED = 1_000_000
+LESS = {"text": ["data.val_fraction=0.005"]}  # a tenth of the validation split
+
+
+def learning(runs: Runs) -> dict[str, pd.DataFrame]:
+    """`decisions`: a row a layer of each run: what its last decisions tell of the kinds of token (see
+    `decision_information`; empty where there are no kinds), and the run's `metric` with its decisions (`learned`) and
+    with these `shuffled`. `raster`: decisions about the first validation sequence over training, of each task's first
+    run."""
+    decisions = []
+    for task, number, run in runs:
+        record = tables.decisions_over_time(run)
+        last = record[record["step"] == record["step"].max()]
+        layers = [{"layer": layer} for layer in sorted(last["layer"].unique())]
+        told = layers if last["class"].isna().all() else decision_information(last).to_dict("records")
+        scores = _scores(run, LESS.get(task, []))
+        decisions += [{"task": task, "number": number, **row, **scores} for row in told]
+    return {"decisions": pd.DataFrame(decisions), "raster": pd.concat(_rasters(runs), ignore_index=True)}
+
+
+def _scores(run: Path, overrides: list[str]) -> dict[str, Any]:
+    found = shuffled_decisions(run, split="val", checkpoint="last", overrides=overrides)
+    metric = "accuracy" if "accuracy" in found.learned else "bpc"
+    return {"metric": metric, "learned": found.learned[metric], "shuffled": found.shuffled[metric]}
+
+
+def _rasters(runs: Runs) -> Iterator[pd.DataFrame]:
+    for task, number, run in runs:
+        if number == 0:
+            record = tables.decisions_over_time(run)
+            kept = record[record["sequence"] == 0][["step", "layer", "position", "active"]]
+            yield kept.astype({"active": int}).assign(task=task)
+
+
+def multimodal(runs: Runs) -> dict[str, pd.DataFrame]:
+    """`stream`: what `benchmarks.multimodal` says of each run over a million tokens."""
+    rows = [row for _, _, run in runs for row in lines(run, STREAMED)]
+    table = pd.DataFrame(rows)
+    return {"stream": table.map(lambda cell: json.dumps(cell) if isinstance(cell, (dict, list)) else cell)}
+
+
+EXTRAS: dict[str, Callable[[Runs], dict[str, pd.DataFrame]]] = {"learning": learning, "multimodal": multimodal}
