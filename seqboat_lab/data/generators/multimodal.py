@@ -4,7 +4,7 @@ A piece is a marker of its modality and bytes of it, among which stand facts, `T
 `ASK key value`, whose last token is what is to be predicted. A key is told again only after it was asked for, so the
 right answer is what was told last. Only uniform numbers are drawn, whose stream does not depend on NumPy's version.
 
-Ids: 0-255 the bytes (key i is byte i, value i is byte 128 + i), then the markers.
+Ids: 0-255 the bytes (key i is byte i, value i is byte 255 - i: few contents have many of these), then the markers.
 """
 
 import math
@@ -19,7 +19,7 @@ MODALITIES = ("text", "audio", "image")
 MARKERS = (*MODALITIES, "tell", "ask")
 TELL, ASK = 259, 260
 VOCABULARY = 256 + len(MARKERS)
-FIRST_VALUE = 128
+LAST_VALUE = 255
 IMAGE = 1024
 """Pixels of an image: pieces of them begin with one's first."""
 SPLIT_NUMBERS = {"train": 0, "val": 1, "test": 2}
@@ -79,12 +79,12 @@ def draw_stream(config: MultimodalConfig, split: str, length: int, contents: Seq
                 free.append(fact.key)
                 if at + 1 - fact.told > config.max_distance:
                     continue
-                tokens[at : at + 3] = ASK, fact.key, FIRST_VALUE + fact.value
+                tokens[at : at + 3] = ASK, fact.key, LAST_VALUE - fact.value
                 questions.append((at + 1, fact.told))
             elif free:
                 key = free.pop(int(uniform() * len(free)))
                 value = int(uniform() * config.values)
-                tokens[at : at + 3] = TELL, key, FIRST_VALUE + value
+                tokens[at : at + 3] = TELL, key, LAST_VALUE - value
                 wait = log_uniform(uniform(), 1, config.max_distance)
                 pending.append(Pending(at + 2 + wait, at + 2, key, value, kind))
             else:
