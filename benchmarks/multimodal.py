@@ -28,8 +28,8 @@ from seqboat_lab.training.experiment import quiet
 from seqboat_lab.training.results import code_version
 from seqboat_lab.training.run_directory import run_config
 
-STREAM = ("data.longest_piece=16384", "data.max_distance=200000")
-"""Pieces of up to a second of audio."""
+STREAM = ("data.longest_piece=16384", "data.facts=1", "data.max_distance=200000")
+"""Pieces of up to a second of audio, a fact in each: some 80 facts lie between the furthest question and its answer."""
 EARLY, SEGMENT, STEPS = 10_000, 5_000, 100
 
 

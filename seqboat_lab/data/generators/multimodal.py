@@ -4,7 +4,7 @@ A piece is a marker of its modality and bytes of it, among which stand facts, `T
 `ASK key value`, whose last token is what is to be predicted. A key is told again only after it was asked for, so the
 right answer is what was told last. Only uniform numbers are drawn, whose stream does not depend on NumPy's version.
 
-Ids: 0-255 the bytes (key i is byte i, value i is byte 128 + i), then the markers.
+Ids: 0-255 the bytes (key i is byte i, value i is byte 255 - i: few contents have many of these), then the markers.
 """
 
 import math
@@ -19,7 +19,7 @@ MODALITIES = ("text", "audio", "image")
 MARKERS = (*MODALITIES, "tell", "ask")
 TELL, ASK = 259, 260
 VOCABULARY = 256 + len(MARKERS)
-FIRST_VALUE = 128
+LAST_VALUE = 255
 IMAGE = 1024
 """Pixels of an image: pieces of them begin with one's first."""
 SPLIT_NUMBERS = {"train": 0, "val": 1, "test": 2}
@@ -51,49 +51,49 @@ def draw_stream(config: MultimodalConfig, split: str, length: int, contents: Seq
     """A split's stream of `length` tokens, out of the bytes (n,) uint8 of each modality that is a part of it."""
     seed = np.random.SeedSequence([config.generator_seed, SPLIT_NUMBERS[split]])
     uniform = np.random.Generator(np.random.PCG64(seed)).random
-    pieces: list[np.ndarray] = []
+    # a piece may end behind the stream: with its marker, its bytes, its facts, and all questions that wait
+    tokens = np.empty(length + 1 + config.longest_piece + 3 * (config.facts + config.keys), np.uint16)
     questions: list[tuple[int, int]] = []
     pending: list[Pending] = []
     free = list(range(config.keys))
-    start, kind = 0, int(uniform() * len(contents))
-    while start < length:
+    at, kind = 0, int(uniform() * len(contents))
+    while at < length:
         kind = (kind + 1 + int(uniform() * (len(contents) - 1))) % len(contents)  # another than before
         n = round(log_uniform(uniform(), config.shortest_piece, config.longest_piece))
         content = excerpt(contents[kind], n, uniform(), IMAGE if MODALITIES[kind] == "image" else 1)
+        tokens[at] = 256 + kind
+        at += 1
         # what is put between the bytes, in order of their places: facts, and questions that are due
-        end = start + 1 + n
-        due = [fact for fact in pending if fact.due <= end and fact.modality != kind]
+        due = [fact for fact in pending if fact.due <= at + n and fact.modality != kind]
         places: list[tuple[int, Pending | None]] = [
-            *((start + 1 + int(uniform() * (n + 1)), None) for _ in range(config.facts)),
-            *((max(start + 1, math.ceil(fact.due)), fact) for fact in due),
+            *((at + int(uniform() * (n + 1)), None) for _ in range(config.facts)),
+            *((max(at, math.ceil(fact.due)), fact) for fact in due),
         ]
-        out, taken, at = [np.array([256 + kind])], 0, start + 1
+        taken = 0
         for place, fact in sorted(places, key=lambda item: item[0]):
             before = min(max(place - at, 0), n - taken)
-            out.append(content[taken : taken + before])
+            tokens[at : at + before] = content[taken : taken + before]
             taken, at = taken + before, at + before
             if fact is not None:
                 pending.remove(fact)
                 free.append(fact.key)
                 if at + 1 - fact.told > config.max_distance:
                     continue
-                out.append(np.array([ASK, fact.key, FIRST_VALUE + fact.value]))
+                tokens[at : at + 3] = ASK, fact.key, LAST_VALUE - fact.value
                 questions.append((at + 1, fact.told))
             elif free:
                 key = free.pop(int(uniform() * len(free)))
                 value = int(uniform() * config.values)
-                out.append(np.array([TELL, key, FIRST_VALUE + value]))
+                tokens[at : at + 3] = TELL, key, LAST_VALUE - value
                 wait = log_uniform(uniform(), 1, config.max_distance)
                 pending.append(Pending(at + 2 + wait, at + 2, key, value, kind))
             else:
                 continue
             at += 3
-        out.append(content[taken:])
-        pieces += out
-        start = at + n - taken
-    tokens = np.concatenate(pieces)[:length].astype(np.uint16)
+        tokens[at : at + n - taken] = content[taken:]
+        at += n - taken
     asked = np.array([q for q in questions if q[0] + 1 < length], np.int64).reshape(-1, 2)
-    return Stream(tokens, asked)
+    return Stream(tokens[:length].copy(), asked)
 
 
 def log_uniform(u: float, low: float, high: float) -> float:
@@ -103,6 +103,8 @@ def log_uniform(u: float, low: float, high: float) -> float:
 def excerpt(content: np.ndarray, n: int, u: float, grain: int) -> np.ndarray:
     """n bytes from a random multiple of `grain` on, from the beginning again where they end."""
     first = int(u * (len(content) // grain)) * grain
+    if first + n <= len(content):
+        return content[first : first + n]
     return content[np.arange(first, first + n) % len(content)]
 
 

@@ -124,7 +124,7 @@ class MultimodalDataModule(SequenceDataModule):
             )
         distances = np.zeros(length, np.uint32)
         distances[asked] = asked - told
-        self.facts = {"questions": len(asked), "origins": self.origins}
+        self.facts |= {"questions": len(asked), "origins": self.origins}
         yield (stream.tokens, distances), 0
 
     def content(self, modality: str, split: Split) -> np.ndarray:

@@ -69,7 +69,7 @@ def test_keys_values_and_bytes_are_those_asked_for(config):
     assert tokens.max() == VOCABULARY - 1
     tell = np.flatnonzero(tokens[:-2] >= 259)
     assert set(tokens[tell + 1].tolist()) == set(range(config.keys))
-    assert set(tokens[tell + 2].tolist()) == {128 + i for i in range(config.values)}
+    assert set(tokens[tell + 2].tolist()) == {255 - i for i in range(config.values)}
     begins = np.flatnonzero((tokens >= 256) & (tokens < 259))
     kinds = tokens[begins]
     assert (kinds[1:] != kinds[:-1]).all()  # a piece is followed by one of another modality
