@@ -59,26 +59,26 @@ def test_streamed_answers_rates_spans_and_fills_are_those_of_a_loop_over_single_
             layer.hx_proj.weight[:2].normal_(std=2)
             layer.attention.mx_proj.weight.normal_(std=0.3)
     rng = np.random.default_rng(0)
-    tokens = rng.integers(0, 261, 401).astype(np.uint16)
+    tokens = rng.integers(0, 261, 241).astype(np.uint16)
     said, active = loop(model, tokens[:-1])
     tokens[1::2] = np.array([*said, 0])[0::2][: len(tokens[1::2])]  # so that some answers are right
     said, active = loop(model, tokens[:-1])
-    distances = np.where(rng.random(401) < 0.3, rng.integers(1, 300, 401), 0)
+    distances = np.where(rng.random(241) < 0.3, rng.integers(1, 200, 241), 0)
     distances[-1] = 0
-    found = recall_by_distance(model, tokens, distances, window=120, segment=40, keep=(100, 400))
+    found = recall_by_distance(model, tokens, distances, window=120, segment=40, keep=(100, 240))
     asked = np.flatnonzero(distances)
     expected = [[place, distances[place], said[place] == tokens[place + 1]] for place in asked]
     assert found.answers.tolist() == expected
     assert 0 < found.answers[:, 2].mean() < 1
 
-    assert [(w["from_token"], w["to_token"]) for w in found.windows] == [(0, 120), (120, 240), (240, 360), (360, 400)]
+    assert [(w["from_token"], w["to_token"]) for w in found.windows] == [(0, 120), (120, 240)]
     assert len({w["state_bytes"] for w in found.windows}) == 1
     for i in range(2):
         places = np.flatnonzero([decided[i] for decided in active])
         reached = [places[max(0, slot - 7) : slot] for slot in range(len(places))]
         fill = [len(r) / 7 for r in reached]
         span = [np.mean(place - r) for place, r in zip(places, reached, strict=True) if len(r)]
-        assert found.activation[f"activation_rate/layer_{i}"] == pytest.approx(len(places) / 400)
+        assert found.activation[f"activation_rate/layer_{i}"] == pytest.approx(len(places) / 240)
         assert found.activation[f"memory_fill/layer_{i}"] == pytest.approx(np.mean(fill), rel=1e-5)
         assert found.activation[f"span/layer_{i}"] == pytest.approx(np.mean(span), rel=1e-5)
         second = (places >= 120) & (places < 240)
@@ -91,7 +91,7 @@ def test_streamed_answers_rates_spans_and_fills_are_those_of_a_loop_over_single_
         within = [e for e in expected if row["distance_from"] <= e[1] < row["distance_below"]]
         assert (row["questions"], row["right"]) == (len(within), sum(e[2] for e in within))
 
-    assert sorted(found.states) == [120, 400]  # at the ends of segments
+    assert sorted(found.states) == [120, 240]  # at the ends of segments
     whole = seconds_per_step(model, {120: found.states[120]}, tokens, steps=30, rounds=2)
     assert len(whole[120]) == 2
     assert min(whole[120]) > 0
@@ -129,7 +129,8 @@ def test_validation_carries_the_state_of_each_row_over_its_segments(run):
     assert other["span/layer_0"] == pytest.approx(reported["val/span/layer_0"], rel=1e-5)
 
 
-def test_the_command_writes_tidy_lines(run, tmp_path):
+def test_the_command_writes_tidy_lines(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "STEPS", 5)
     out = tmp_path / "lines.jsonl"
     small = ["data.longest_piece=200", "data.max_distance=4000", "data.val_tokens=2000"]
     benchmark.main([str(run), *small, "--tokens", "20000", "--out", str(out)])
