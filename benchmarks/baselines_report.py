@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from benchmarks.baselines import DOCS, packed
+from benchmarks.baselines_notes import notes
 from benchmarks.lengths import LONGEST, RATE, finished
 from seqboat_lab.analysis.baselines import FRONT, Best, best_of_each
 from seqboat_lab.analysis.describe import in_bytes
@@ -51,26 +52,6 @@ The last of these needs no runs: it reads `docs/results_baselines_*.jsonl` and `
   state, is as small as the models. No other setting of any mixer was searched, nor of SeqBoat, whose configurations
   come from this repository's own recipes: a home advantage.
 """
-NOTES = """
-## What is in it (read on 2026-11-26)
-
-Noisy recall, 600 updates: RWKV 6, SeqBoat, Mamba 2 and MEGA recall everything at the best of three learning rates.
-RWKV does so at two of them, and comes to 97 % at the third, where SeqBoat has 36 %: it learns fastest here. SeqBoat
-needs its learning rate, and attends with 19 % of its tokens, MEGA with all. RetNet learns it with some seeds. The
-others do not in 600 updates; that says nothing about longer training, and a softmax transformer without a convolution
-or a recurrence is known to need far more updates for recall. No claim that SeqBoat is better than RWKV or Mamba can
-be made from this.
-
-ListOps, 500 updates: the SSM alone, twice as wide for the same FLOPs, is best (48.5 %), then SeqBoat and MEGA (46.1 and
-45.8 %, not told apart). SeqBoat gets there by hardly using attention, 1 % of the tokens, and so costs 44,000 forward
-FLOPs a token where the others have 114,000 to 134,000: on this task, at this size, it learns that attention does not
-pay. GLA and RWKV are as good within their intervals; the transformers and Mamba are behind after so few updates.
-Where SeqBoat wins: FLOPs at equal quality, here and against MEGA on recall. Where it loses: against RWKV on recall in
-robustness to the learning rate, and against a wider SSM on ListOps in accuracy.
-
-Seconds of these tables are not to be compared: other work shared the two cores while the runs were made.
-"""
-"""What a person reads in the results, with the day they did."""
 
 
 def percent(metric: str) -> float:
@@ -171,7 +152,8 @@ tokens, on {rows[0]["machine"]}; SeqBoat with {RATE:.0%} of the tokens active an
 """
 
 
-def main(docs: Path = DOCS) -> None:
+def main(docs: Path = DOCS, read: bool = True) -> None:
+    """Writes the page; `read`: with what a person read in these results, whose mixers and rates must then be there."""
     tasks = packed(docs)
     order = [task for task in TITLES if task in tasks] + sorted(set(tasks) - set(TITLES))
     parts = [task_part(task, tasks[task], docs / f"baselines_{task}.png") for task in order if tasks[task]]
@@ -179,7 +161,8 @@ def main(docs: Path = DOCS) -> None:
     if rows:
         parts.append(lengths_part(rows, docs / "baselines_lengths.png"))
     page = docs / "results_baselines.md"
-    page.write_text("\n".join([HEAD, *([NOTES] if NOTES else []), *parts, f"Page written by {code_version()}.\n"]))
+    said = [notes(tasks)] if read else []
+    page.write_text("\n".join([HEAD, *said, *parts, f"Page written by {code_version()}.\n"]))
     print(f"wrote {page}")
 
 

@@ -137,7 +137,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
         rates = parse_rates(options.rates)
         points = rate_curve(options.run_dir, rates, options.split, options.checkpoint, options.overrides)
-        print_curve(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", points)
+        if points:
+            print_curve(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", points)
         return
 
     if options.shuffle_decisions is not None:

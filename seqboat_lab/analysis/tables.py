@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from seqboat_lab.analysis.sweeps import read_sweep
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.data.loading.batch import SPLITS, Split
 from seqboat_lab.inference.evaluation import load_run
+from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.packing import attention_span
 from seqboat_lab.training.callbacks.decision_record import read_decisions
+from seqboat_lab.training.metrics import Reach
 from seqboat_lab.training.results import read_summary
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ def activations(run: Place, sequences: int = 16, split: Split = "val", checkpoin
     active token reads, in tokens; NaN of inactive ones, 0 of those that read none). Padding is left out.
 
     Args:
-        sequences: how many of the split's first ones (rows of its first batches).
+        sequences: how many of the split's first ones (rows of its first batches). Of rows that go on from batch to
+            batch, as multimodal's do, each batch's segments are further sequences, read with what was before them.
         checkpoint: `best`, `last`, or another file under the run's checkpoints/.
 
     Raises `ConfigError` as `load_run` does, and where no layer decides.
@@ -87,16 +90,23 @@ def activations(run: Place, sequences: int = 16, split: Split = "val", checkpoin
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[split]()
     parts: list[dict[str, Any]] = []
     done = 0
+    carries, state = getattr(module, "carried", None) is not None and data.head == "tokens", None
     for batch in loader:
+        if carries and (batch.fresh or state is None):  # as validation reads such rows
+            state = cast(LanguageModel, module.model).init_state(len(batch.inputs))
+            reach = Reach(module.val_activation.memory_sizes)
         with torch.no_grad():
-            found = module(batch).activations
+            out = module(batch, state) if carries else module(batch)
+        found, state = out.activations, out.state
+        spans = reach(found) if carries else None
         real = batch.real()
         rows = min(sequences - done, len(real))
         classes = data.token_class(batch.inputs) if data.token_classes else None
         for i, activation in enumerate(found):
             span = torch.full(activation.active.shape, torch.nan)
             memory = model.layer(model.deciding[i]).memory_size
-            span[activation.active] = attention_span(activation.active, memory, model.bidirectional)[0].float()
+            reached = spans[i] if spans else attention_span(activation.active, memory, model.bidirectional)
+            span[activation.active] = reached[0].float()
             for row in range(rows):
                 at = real[row]
                 tokens = data.decode(batch.inputs[row][at].tolist())

@@ -22,9 +22,10 @@ def submit_sweep(source: Path, overrides: Sequence[str], workers: int, resources
     """One array job of so many workers. Raises `UserError` for whatever a sweep would be refused for."""
     from seqboat_lab.sweep.definition.config import load_sweep  # slow to import
     from seqboat_lab.sweep.running.gpus import devices_of
+    from seqboat_lab.sweep.study.definition import with_storage
 
     require(resources.nodes == 1, "--nodes", resources.nodes, "1: a worker of a sweep has one node")
-    sweep = load_sweep(source, overrides)
+    sweep = with_storage(load_sweep(source, overrides), overrides)
     devices = devices_of(sweep)
     require(resources.gpus in (0, devices), "--gpus", resources.gpus, f"{devices}, as many as a trial uses "
             "(trainer.devices), or 0 for none")  # fmt: skip

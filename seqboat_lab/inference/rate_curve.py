@@ -48,7 +48,8 @@ def rate_curve(
 
     The thresholds are quantiles of the evidence on the validation split, layer by layer, so that what a layer sees is
     what those below it make of the rate. Writes rates_<split>.json and TensorBoard curves `rate_curve/...`, whose steps
-    are rates in per mille, into the run directory. Raises `ConfigError` and `DataError`.
+    are rates in per mille, into the run directory; of several processes, the first one returns and writes them. Raises
+    `ConfigError` and `DataError`.
     """
     choose("--split", split, SPLITS, "split")
     quiet()
@@ -66,8 +67,10 @@ def rate_curve(
     points = []
     for rate in rates:
         set_rate(module, datamodule, [layer.configurator for layer in deciding], rate)
-        points.append({"rate": rate, **evaluate_blocks(module, datamodule, split)})
-    write(run_dir, split, checkpoint, points)
+        if values := evaluate_blocks(module, datamodule, split):
+            points.append({"rate": rate, **values})
+    if points:
+        write(run_dir, split, checkpoint, points)
     return points
 
 

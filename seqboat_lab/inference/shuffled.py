@@ -48,12 +48,16 @@ class Shuffling:
 
     def __init__(self, given: Sequence[Given], seed: int, text: bool):
         self.given, self.seed, self.text = given, seed, text
+        self.state: Any = None  # of rows that go on, as they would be with the learned decisions
 
     def __call__(self, module: TrainingModule, inputs: tuple[Any, ...]) -> None:
-        batch: Batch = inputs[0]
+        batch, *state = inputs
         for given in self.given:
             given.decision = None
-        activations = module.forward(batch).activations  # not through the hook that this is
+        if state and (batch.fresh or self.state is None):
+            self.state = module.get_submodule("model").init_state(len(batch.inputs))  # type: ignore[operator]
+        out = module.forward(batch, *([self.state] if state else []))  # not through the hook that this is
+        activations, self.state = out.activations, out.state
         kinds = kinds_of_place(batch, self.text)
         rows = row_hash(batch.inputs, kinds == PADDING)
         for layer, (given, activation) in enumerate(zip(self.given, activations, strict=True)):
@@ -77,7 +81,9 @@ def shuffled_decisions(
     Every layer of a sequence has exactly as many active tokens as with the learned decisions, which the trained model
     takes for the sequence in a pass of its own, but at places drawn uniformly from the sequence's real tokens; of text,
     from the bytes that are scored, and apart from them from those of the context, so that the rate of both stays, too.
-    Of pairs each document is a sequence. The confidence goes with its decision: if place p is given the decision of
+    Of pairs each document is a sequence; of rows that go on from batch to batch (`data.carry_state` of tasks that are
+    evaluated so, such as multimodal), each batch's segment is one, whose decisions were taken with the state that the
+    learned decisions before it left. The confidence goes with its decision: if place p is given the decision of
     place q, it is active as q was, and its attention's output is weighted by q's confidence, whatever p's own router
     says. So both passes use the same confidences, and only their places differ.
 

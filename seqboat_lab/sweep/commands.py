@@ -48,6 +48,7 @@ def add_sweep_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     from seqboat_lab.sweep.definition.config import load_sweep
     from seqboat_lab.sweep.running.run import run_sweep
+    from seqboat_lab.sweep.study.definition import with_storage
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     check_number("--trials-per-gpu", options.trials_per_gpu, 1, MOST_PROCESSES)
@@ -61,7 +62,7 @@ def _sweep(options: argparse.Namespace) -> None:
     elif options.sweep is None:
         raise ConfigError("sweep", "expected a sweep, such as recall_pareto, or --join STORAGE NAME")
     else:
-        sweep = load_sweep(options.sweep, options.overrides)
+        sweep = with_storage(load_sweep(options.sweep, options.overrides), options.overrides)
     run_sweep(sweep, options.workers, trials_per_gpu=options.trials_per_gpu)
 
 

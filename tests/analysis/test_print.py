@@ -1,5 +1,7 @@
 """Figures for print: what a line shows, its size, and where it goes."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -40,7 +42,7 @@ def test_lines_group_a_table_and_leave_out_what_is_missing():
 def test_every_line_differs_by_colour_or_dash_and_neighbours_by_marker():
     styles = [style(place) for place in range(13)]
     assert len({(each["color"], each["linestyle"]) for each in styles}) == 13
-    assert all(one["marker"] != other["marker"] for one, other in zip(styles, styles[1:], strict=False))
+    assert all(one["marker"] != other["marker"] for one, other in pairwise(styles))
 
 
 def test_a_figure_is_one_column_wide_and_goes_to_pdf(tmp_path, monkeypatch):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from benchmarks import multimodal as benchmark
+from seqboat_lab.analysis import tables
 from seqboat_lab.cli import main
 from seqboat_lab.config import ConfigError, ModelConfig
 from seqboat_lab.data.tasks import multimodal
 from seqboat_lab.inference.evaluation import evaluate, load_run
 from seqboat_lab.inference.recall_by_distance import by_distance, recall_by_distance, seconds_per_step
+from seqboat_lab.inference.shuffled import shuffled_decisions
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training import experiment
 
@@ -152,3 +154,18 @@ def test_a_run_of_another_task_is_one_clear_line(tiny_text, tmp_path):
     experiment.fit(tiny_text("trainer.max_steps=4"), tmp_path)
     with pytest.raises(ConfigError, match=r"is a run of corpus; expected one of the task multimodal"):
         benchmark.main([str(tmp_path), "--tokens", "20000"])
+
+
+def test_rows_that_go_on_are_shuffled_segment_by_segment_and_decided_with_their_state(run):
+    found = shuffled_decisions(run, split="val")
+    assert found.learned == pytest.approx(evaluate(run, "val"), rel=1e-6)
+    rates = [
+        [values[f"activation_rate/layer_{i}"] for i in range(2)] for values in (found.learned, found.shuffled)
+    ]  # fmt: skip
+    assert rates[0] == rates[1]
+    assert found.learned["loss"] != found.shuffled["loss"]
+    table = tables.activations(run, sequences=10**6)
+    for layer, rows in table.groupby("layer"):
+        assert rows["active"].mean() == pytest.approx(rates[0][layer], abs=1e-6)
+        spans = rows["span"][rows["span"] > 0]
+        assert spans.mean() == pytest.approx(found.learned[f"span/layer_{layer}"], rel=1e-5)

@@ -184,3 +184,26 @@ def test_single_tokens_keep_their_rates(untrained, data_root):
     found = shuffled_decisions(run, split="test")
     assert per_layer(found.shuffled, "activation_rate") == per_layer(found.learned, "activation_rate")
     assert found.shuffled["loss"] != found.learned["loss"]
+
+
+def test_of_pairs_each_document_is_shuffled_on_its_own(data_root):
+    overrides = ["model.d_model=16", "model.d_hidden=16", "model.d_attention=8", "model.classifier_hidden=16"]
+    config = load_experiment("lra/retrieval_tiny", [*overrides, f"data.root={data_root}"])
+    module = make_module(config, make_datamodule(config)).eval()
+    ids = torch.randint(1, 50, (4, 30), generator=torch.Generator().manual_seed(0))  # two pairs
+    padding = torch.arange(30) >= torch.tensor([30, 20, 25, 30])[:, None]
+    batch = Batch(ids.masked_fill(padding, 0), padding, torch.tensor([0, 1]))
+    layers = module.model.encoder.layers
+    with torch.no_grad():
+        for layer in layers:
+            layer.hx_proj.weight[:2].normal_()
+        learned = module(batch)
+        for layer in layers:
+            layer.configurator = Given(layer.configurator)
+        module.register_forward_pre_hook(Shuffling([layer.configurator for layer in layers], 1, text=False))
+        shuffled = module(batch)
+    assert shuffled.logits.shape == (2, 2)
+    for before, after in zip(learned.activations, shuffled.activations, strict=True):
+        assert before.active.sum(1).tolist() == after.active.sum(1).tolist()
+        assert (before.active != after.active).any(1).all()
+        assert not (after.active & padding).any()

@@ -51,7 +51,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
-KillWait=5
+KillWait=30
 InactiveLimit=0
 MinJobAge=600
 SlurmctldTimeout=30
@@ -59,6 +59,7 @@ SlurmdTimeout=30
 GresTypes=gpu
 {nodes}
 PartitionName=low Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=gpu Nodes=node1,node2 MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=high Nodes=node1,node2 MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 

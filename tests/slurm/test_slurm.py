@@ -107,3 +107,58 @@ def test_a_preempted_worker_saves_its_trial_and_goes_on_with_it(place, data_root
     assert steps == list(range(5, 401, 5))  # those of before, and those that followed
     said = (second / "log.txt").read_text()
     assert said.count("ended by SIGTERM: go on from the last checkpoint") == 1
+
+
+def limit(job: str, minutes: int) -> None:
+    """Changes a job's time limit, which this machine may be too busy for."""
+    subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True, capture_output=True)
+
+
+def test_a_worker_at_its_time_limit_goes_on_in_the_requeued_job_and_can_be_cancelled(place, data_root, capsys):
+    Path("tiny.yaml").write_text(TINY_SWEEP.format(root=data_root, steps=1_000_000))  # no limit is long enough
+    assert main(["submit", "tiny.yaml", "trials=1", "--time", "1:00:00", "--notice", "30"]) == 0
+    directory = Path("runs/sweeps/tiny")
+    first, second = (directory / "trials" / f"000{number}" for number in (0, 1))
+    begun = time.monotonic()
+    wait_for((first / "checkpoints" / "last.ckpt").exists)
+    job = (directory / "slurm" / "jobs").read_text().strip()
+    limit(f"{job}_0", minutes=2 + int(time.monotonic() - begun) // 60)
+    wait_for(lambda: f"{job}_0 PENDING" in queue())
+    limit(f"{job}_0", minutes=60)
+    wait_for((second / "checkpoints" / "last.ckpt").exists)
+    steps = (second / "validations.jsonl").read_text().count("\n")
+    wait_for(
+        lambda: (second / "validations.jsonl").read_text().count("\n") > steps
+    )  # it goes on with what it took over
+    (log,) = (directory / "slurm").glob("*.log")
+    assert log.read_text().count(f"work is left: job {job}_0 is queued again") == 1
+    capsys.readouterr()
+    assert main(["submit", "status", str(directory)]) == 0
+    assert f"job {job}: 1 running" in capsys.readouterr().out
+    assert main(["submit", "cancel", str(directory)]) == 0
+    assert capsys.readouterr().out == f"cancelled job {job}\n"
+    wait_for(lambda: not queue())
+    assert main(["submit", "status", str(directory)]) == 0
+    told = capsys.readouterr().out
+    assert f"job {job}: ended" in told
+    assert "trials: 1 of 1 (1 waiting)" in told  # the budget's one trial is queued, once
+    assert (second / "checkpoints" / "last.ckpt").is_file()
+    steps = [json.loads(line)["step"] for line in (second / "validations.jsonl").open()]
+    assert steps == list(range(5, 5 * len(steps) + 1, 5))
+    said = (second / "log.txt").read_text()
+    assert said.count("ended by SIGTERM: go on from the last checkpoint") == 2  # once a job
+
+
+def test_a_worker_takes_no_trial_for_which_too_little_time_is_left(place, data_root):
+    """Of 40 s it knows half to be too little, and a trial takes longer; Slurm itself would let it go on."""
+    Path("tiny.yaml").write_text(TINY_SWEEP.format(root=data_root, steps=3000))
+    limit = ["--time", "1:00", "--notice", "20", "--sbatch=--time=2:00:00"]
+    assert main(["submit", "tiny.yaml", "trials=2", *limit]) == 0
+    wait_for(lambda: not queue())
+    directory = Path("runs/sweeps/tiny")
+    with (directory / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete"] * 2
+    assert all(float(row["cost/seconds"]) > 20 for row in rows)
+    (log,) = (directory / "slurm").glob("*.log")
+    assert log.read_text().count("is queued again") == 1  # between the two

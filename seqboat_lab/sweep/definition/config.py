@@ -72,8 +72,8 @@ class SweepConfig:
     )
     """When bad trials are stopped early; null = never."""
     storage: str | None = None
-    """Any Optuna storage URL; null = a journal file in the sweep's directory. A password is better taken from the
-    environment (`${oc.env:PASSWORD}`); it is never written to a file."""
+    """Any Optuna storage URL; null = the environment's `SEQBOAT_STORAGE`, or else a journal file in the sweep's
+    directory. A password is better taken from the environment (`${oc.env:PASSWORD}`); it is never written to a file."""
     artifacts: str | None = None
     """Where workers leave their runs for a report on a machine that does not share their directory: a directory, or
     `s3://bucket/prefix`; null = they stay where they ran. Who ends on the front leaves its checkpoint, too."""

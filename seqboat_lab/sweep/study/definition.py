@@ -14,7 +14,7 @@ from seqboat_lab.config.files import to_dict, to_yaml
 from seqboat_lab.sweep.definition.config import SWEEP_ROOT, SweepConfig, load_sweep
 from seqboat_lab.sweep.definition.space import flatten
 from seqboat_lab.sweep.study.attributes import DEFINITION
-from seqboat_lab.sweep.study.storage import errors_in_one_line, open_storage
+from seqboat_lab.sweep.study.storage import errors_in_one_line, open_storage, storage_url
 
 OF_A_MACHINE = ("data.root", "data.path", "data.val_path", "data.test_path", "trainer.accelerator", "trainer.threads")
 """Fields of an experiment that may differ between the workers of a sweep: where things are, not what they are."""
@@ -68,6 +68,12 @@ def join_sweep(url: str, name: str, overrides: Sequence[str]) -> SweepConfig:
         path = Path(directory) / "sweep.yaml"
         path.write_text(to_yaml(definition))
         return replace(load_sweep(path, overrides), storage=url)
+
+
+def with_storage(sweep: SweepConfig, overrides: Sequence[str]) -> SweepConfig:
+    """`sweep` with the URL of the environment, unless the command line names one."""
+    named = any(override.startswith("storage=") for override in overrides)
+    return sweep if named else replace(sweep, storage=storage_url(sweep.storage))
 
 
 def _of_all_machines(fields: Mapping[str, Any]) -> dict[str, Any]:

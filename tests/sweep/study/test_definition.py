@@ -45,6 +45,16 @@ def test_who_joins_by_name_has_the_same_experiments(begun, url, tmp_path, monkey
     assert (mine.model, mine.optim, mine.trainer) == (theirs.model, theirs.optim, theirs.trainer)
 
 
+def test_the_url_of_the_environment_stands_before_the_files(tiny_sweep, monkeypatch):
+    path, used = tiny_sweep(extra="storage: sqlite:///file.db\n"), []
+    monkeypatch.setattr("seqboat_lab.sweep.running.run.run_sweep", lambda sweep, *_, **__: used.append(sweep.storage))
+    assert main(["sweep", str(path)]) == 0
+    monkeypatch.setenv("SEQBOAT_STORAGE", "sqlite:///environment.db")
+    assert main(["sweep", str(path)]) == 0
+    assert main(["sweep", str(path), "storage=sqlite:///line.db"]) == 0
+    assert used == [f"sqlite:///{name}.db" for name in ("file", "environment", "line")]
+
+
 def test_another_experiment_under_the_same_name_is_refused(begun, url):
     sweep, _ = begun
     values = yaml.safe_load(BASE.read_text())
