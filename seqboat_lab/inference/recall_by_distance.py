@@ -72,6 +72,7 @@ def recall_by_distance(
             begun, taken = stop, 0.0
         while wanted and stop >= wanted[0]:
             wanted.pop(0)
+            assert piece.out.state is not None  # one was passed in
             states[stop] = piece.out.state
         clock = time.perf_counter()
     return StreamedRecall(np.concatenate(answers), windows, _numbers(whole), states)

@@ -17,7 +17,7 @@ from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.data.files.origin import fingerprint_of
 from seqboat_lab.data.generators import synthetic
 from seqboat_lab.data.generators.multimodal import CLASSES, MARKERS, MODALITIES, VOCABULARY, draw_stream, token_classes
-from seqboat_lab.data.loading.base import SequenceDataModule, TaskDataModule
+from seqboat_lab.data.loading.base import SequenceDataModule
 from seqboat_lab.data.loading.batch import IGNORED, SPLITS, Batch, Split, TaskSpec
 from seqboat_lab.data.loading.encode import decode_bytes
 from seqboat_lab.data.loading.segments import Request, StreamPass, StreamSegments
@@ -68,15 +68,20 @@ class MultimodalDataModule(SequenceDataModule):
         return TaskSpec(VOCABULARY, VOCABULARY, "tokens", self.config.tokens_per_sample)
 
     @cached_property
-    def real(self) -> dict[str, TaskDataModule]:
+    def real(self) -> dict[str, SequenceDataModule | CorpusDataModule]:
         """The modalities that are read from files, and the task that reads them."""
         if self.config.source == "generated":
             return {}
-        root, rest = self.config.root, {"seed": 0, "batch_size": 1}
-        audio = SpeechCommandsDataModule(SpeechCommandsConfig(root=root), **rest)
-        image = ImageDataModule(ImageConfig(root=root, pixels="bytes"), **rest)
-        there = {name: m for name, m in (("audio", audio), ("image", image)) if m.official.is_whole(m.place)}
-        return {"text": CorpusDataModule(CorpusConfig(root=root), **rest), **there}
+        root = self.config.root
+        audio = SpeechCommandsDataModule(SpeechCommandsConfig(root=root), seed=0, batch_size=1)
+        image = ImageDataModule(ImageConfig(root=root, pixels="bytes"), seed=0, batch_size=1)
+        found: dict[str, SequenceDataModule | CorpusDataModule] = {
+            "text": CorpusDataModule(CorpusConfig(root=root), seed=0, batch_size=1)
+        }
+        for name, module in (("audio", audio), ("image", image)):
+            if module.official and module.official.is_whole(module.place):
+                found[name] = module
+        return found
 
     @property
     def origins(self) -> dict[str, str]:

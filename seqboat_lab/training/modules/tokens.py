@@ -49,8 +49,9 @@ class TokenModule(CarryingModule):
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        reach: list[tuple[Tensor, Tensor]] | None = None
         if self.carried is None:
-            out, reach = self(batch), None
+            out = self(batch)
         else:
             if batch.fresh or self.val_reach is None:
                 self.val_state = self.model.init_state(len(batch.inputs))
