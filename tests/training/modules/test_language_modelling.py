@@ -128,7 +128,7 @@ def test_carried_segments_have_the_loss_of_one_long_forward(tiny_text, kernel):
     data, module = loaded(config)
     train, passes = np.array(data.split_bytes("train")), []
     for batch, _ in zip(data.train_dataloader(), range(10), strict=False):
-        out = module._forward_carrying(batch)
+        out = module.forward_carrying(batch)
         if batch.fresh:
             passes.append([])
         loss = torch.nn.functional.cross_entropy(out.logits.mT, batch.labels, reduction="none").mean(1)
@@ -151,7 +151,7 @@ def test_the_gradient_stops_at_the_segment(tiny_text):
     data, module = loaded(config)
     batches = iter(data.train_dataloader())
     first, second = next(batches), next(batches)
-    module._forward_carrying(first)
+    module.forward_carrying(first)
     state = module.carried.parts[0]
     module.zero_grad()
     module.training_step(second, 1).backward()
