@@ -8,6 +8,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
+from seqboat_lab.analysis.answers import read_answer
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 NOTE = "<!-- written by `make answer-pages` from notebooks/{name}.ipynb: do not edit -->\n\n"
@@ -26,9 +28,10 @@ def page_of(notebook: Path, name: str) -> tuple[str, dict[str, bytes]]:
 
 
 def write_pages(names: list[str], docs: Path = ROOT / "docs") -> None:
-    """Writes each question's page and pictures into docs/answers."""
+    """Writes each question's page and pictures into docs/answers. Raises `ConfigError` if results are missing."""
     os.environ["SEQBOAT_RESULTS"] = str(docs.parent)
     for name in names:
+        read_answer(name)
         text, pictures = page_of(NOTEBOOKS / f"{name}.ipynb", name)
         (docs / "answers" / f"{name}.md").write_text(text)
         for file, data in pictures.items():
