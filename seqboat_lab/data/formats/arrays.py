@@ -1,5 +1,7 @@
 """NumPy files of labelled sequences: an .npz, or a pair of .npy files. Nothing is ever unpickled."""
 
+import io
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +24,14 @@ EXPECTED = {
 }
 
 
+class Clipped(io.FileIO):
+    """A file that is asked for no more than it has: zipfile asks for what a damaged directory claims, gigabytes at
+    worst, which Python makes room for before it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None or size < 0 else min(size, os.fstat(self.fileno()).st_size)) or b""
+
+
 def read_pair(path: Path, labels: Path) -> Samples:
     """Sequences (n, L) and labels (n,) in two .npy files, the first one mapped. Raises `DataError`."""
     x, y = _map(path, NUMBERS), _map(labels, LABELS)
@@ -40,7 +50,7 @@ def read_npz(path: Path, sequence: str | None, label: str | None) -> Samples:
     Raises `DataError`.
     """
     try:
-        with reading(path), zipfile.ZipFile(path) as file:
+        with reading(path), Clipped(path) as whole, zipfile.ZipFile(whole) as file:
             known = [name.removesuffix(".npy") for name in file.namelist() if name.endswith(".npy")]
             default = "values" if "x" not in known and "values" in known else "x"
             of_x = pick(path, "sequence", sequence or default, known, "array")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seqboat_lab.cli import main
@@ -428,6 +428,7 @@ flips = st.lists(st.tuples(st.integers(0, 2**32), st.integers(0, 255)), max_size
 @pytest.mark.parametrize("name", FUZZED)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=flips, cut=st.integers(0, 2**32) | st.none(), kind=st.sampled_from(["ids", "real"]))
+@example(flips=[(5497, 255)], cut=None, kind="ids")  # a zip whose directory claims to have 4 GB
 def test_damage_is_told_or_harmless(tmp_path, name, flips, cut, kind):
     changed = bytearray(FUZZED[name])
     for where, value in flips:
