@@ -112,7 +112,7 @@ def test_a_small_experiment_says_so_first_and_needs_no_download(name):
     if isinstance(data, RecallConfig):
         return
     source = data.source
-    assert source in ("generated", "synthetic")
+    assert source in ("auto", "generated", "synthetic")  # auto: what lies there, else generated
     if source == "synthetic":
         assert "NOT the benchmark" in first
 
@@ -123,6 +123,7 @@ FEWER = {
     "pathfinder": ["data.images=100"],
     "corpus": ["data.tokens_per_sample=64"],
     "recall": ["data.train_size=256", "data.val_size=32", "data.test_size=32"],
+    "multimodal": ["data.source=generated", "data.train_tokens=20000", "data.val_tokens=4096", "data.test_tokens=4096"],
 } | {task: ["data.synthetic_samples=64"] for task in ("text", "retrieval", "image", "speech_commands")}
 
 
