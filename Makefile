@@ -98,6 +98,7 @@ answer: setup  ## one question: its sweeps, and its page in docs/answers (Q=lear
 	$(BIN)/python -m benchmarks.answers run $(Q) --workers $(WORKERS) $(ARGS)
 
 answers: setup  ## all questions, one after the other
+	$(BIN)/python -m benchmarks.answers.web_pages
 	$(BIN)/python -m benchmarks.answers run all --workers $(WORKERS) $(ARGS)
 
 answer-pages: setup  ## only write the questions' pages and docs/results.md anew, from the results in docs/answers

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import machine
+from seqboat_lab import command
 from seqboat_lab.config import ConfigError
 from seqboat_lab.data.generators.multimodal import MODALITIES, modality
 from seqboat_lab.data.tasks.multimodal import MultimodalDataModule
@@ -101,4 +102,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(command.run(main))

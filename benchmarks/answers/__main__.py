@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks.answers.index import QUESTIONS, write_index
 from benchmarks.answers.keep import keep, sweeps_of
-from benchmarks.answers.pages import write_pages
+from benchmarks.answers.pages import write_page
 from seqboat_lab import cli, command
 from seqboat_lab.config.checks import choose
 
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return status
         if options.action != "pages":
             print(f"kept {keep(question, options.scale)}", flush=True)
-    if options.action != "keep" and not options.scale:
-        write_pages(questions)
-        write_index()
+        if options.action != "keep" and not options.scale:
+            write_page(question)
+            write_index()
     return 0
 
 

@@ -13,7 +13,7 @@ from seqboat_lab.analysis.sweeps import find_run, read_sweep
 from seqboat_lab.atomic import write_text
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
-from seqboat_lab.sweep.definition.config import SWEEP_DIR, SWEEP_ROOT
+from seqboat_lab.sweep.definition.config import SWEEP_DIR, SWEEP_ROOT, load_sweep
 from seqboat_lab.sweep.definition.variants import tasks_of
 from seqboat_lab.training.results import read_summary
 
@@ -36,9 +36,11 @@ def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
     directories: Runs = []
     for task, directory in sweeps_of(question, scale).items():
         trials = tables.trials(directory)
-        unfinished = int((trials["state"] != "complete").sum())
-        if unfinished:
-            raise ConfigError(str(directory), f"has {unfinished} trials that did not finish; run the sweep again")
+        size = load_sweep(directory / "sweep.yaml").trials
+        trials = trials[trials["state"] == "complete"]  # a trial that was cut off was queued again, under a new number
+        if len(trials) < size:
+            missing = f"{size - len(trials)} of {size} runs did not finish"
+            raise ConfigError(str(directory), f"{missing}; run the sweep again, or see its report for what failed")
         runs.append(trials.drop(columns=[c for c in DROPPED if c in trials]).assign(task=task))
         for row in trials.to_dict("records"):
             run = _run_of(directory, row)
@@ -54,7 +56,8 @@ def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
     for name, table in EXTRAS[question](directories).items() if question in EXTRAS else ():
         write_table(table, out / f"{name}.csv.gz")
     seeds = sorted({int(seed) for seed in frame["seed"]})
-    made = {"command": f"make answer Q={question}", "machine": machine(), "code": ", ".join(sorted(versions)),
+    command = f"make answer Q={question}" + (f" ARGS='--scale {scale}'" if scale else "")
+    made = {"command": command, "machine": machine(), "code": ", ".join(sorted(versions)),
             "seeds": seeds, "runs": len(frame), "seconds": round(seconds), "tasks": tasks}  # fmt: skip
     write_text(out / "made.json", json.dumps(made, indent=1) + "\n")
     return out

@@ -27,15 +27,14 @@ def page_of(notebook: Path, name: str) -> tuple[str, dict[str, bytes]]:
     return NOTE.format(name=name) + text + "\n", {str(file): data for file, data in found["outputs"].items()}
 
 
-def write_pages(names: list[str], docs: Path = ROOT / "docs") -> None:
-    """Writes each question's page and pictures into docs/answers. Raises `ConfigError` if results are missing."""
+def write_page(name: str, docs: Path = ROOT / "docs") -> None:
+    """Writes a question's page and pictures into docs/answers. Raises `ConfigError` if its results are missing."""
     os.environ["SEQBOAT_RESULTS"] = str(docs.parent)
-    for name in names:
-        read_answer(name)
-        text, pictures = page_of(NOTEBOOKS / f"{name}.ipynb", name)
-        (docs / "answers" / f"{name}.md").write_text(text)
-        for file, data in pictures.items():
-            path = docs / "answers" / file
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-        print(f"wrote {docs / 'answers' / name}.md", flush=True)
+    read_answer(name)
+    text, pictures = page_of(NOTEBOOKS / f"{name}.ipynb", name)
+    (docs / "answers" / f"{name}.md").write_text(text)
+    for file, data in pictures.items():
+        path = docs / "answers" / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    print(f"wrote {docs / 'answers' / name}.md", flush=True)

@@ -22,8 +22,8 @@ class Answer(NamedTuple):
 
     directory: Path
     made: dict[str, Any]
-    """`command`, `machine`, `code`, `seconds` (CPU seconds of all runs), and of each of the `tasks` its `experiment`,
-    `metric`, `direction` (maximize or minimize) and `updates`."""
+    """`command`, `machine`, `code`, `runs`, `seeds`, `seconds` (wall-clock, of all runs together), and of each of the
+    `tasks` its `experiment`, `metric`, `direction` (maximize or minimize) and `updates`."""
 
     def table(self, name: str) -> pd.DataFrame:
         """`runs`: a row a run (`task`, the searched fields, what its last validation found). `curves`: a row a
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
         """One line: command, machine, seeds, code."""
         made = self.made
         return (
-            f"`{made['command']}`: {made['runs']} runs, {made['seconds'] / 3600:.1f} hours of one core, seeds "
+            f"`{made['command']}`: {made['runs']} runs, together {made['seconds'] / 3600:.1f} hours, seeds "
             f"{', '.join(map(str, made['seeds']))}, on {made['machine']}; code {made['code']}."
         )
 

@@ -53,6 +53,6 @@ def test_results_that_are_not_there_name_the_command(tmp_path, monkeypatch):
     (directory / "made.json").write_text(json.dumps(made))
     answer = read_answer("memory")
     assert answer.updates() == "16px 1,200"
-    assert "4 runs, 1.5 hours of one core, seeds 1, 2, on M; code 1 (abc)" in answer.provenance
+    assert "4 runs, together 1.5 hours, seeds 1, 2, on M; code 1 (abc)" in answer.provenance
     with pytest.raises(ConfigError, match=r"curves.csv.gz: does not exist"):
         answer.table("curves")

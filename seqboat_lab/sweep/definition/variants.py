@@ -24,8 +24,7 @@ def with_variants(sweep: Mapping[str, Any], words: Sequence[str], where: str) ->
     chosen = dict(word.split("=", 1) for word in words if word.partition("=")[0] in VARIANTS and "=" in word)
     for key, section in VARIANTS.items():
         known = values.pop(section, None) or {}
-        plain = isinstance(known, Mapping) and all(isinstance(v, Mapping) for v in known.values())
-        require(plain, section, known, "names, each with fields of the sweep")
+        _check(known, section)
         if key in chosen:
             if not known:
                 raise ConfigError(key, f"{where} has no {section} to choose from; leave {key}={chosen[key]} out")
@@ -36,7 +35,16 @@ def with_variants(sweep: Mapping[str, Any], words: Sequence[str], where: str) ->
             raise ConfigError("task", f"{where} is for one of several tasks; expected {names}")
     if chosen:
         values |= {section: _without_nulls(values[section]) for section in FLAT if section in values}
-    return values, [word for word in words if word.partition("=")[0] not in VARIANTS]
+    return values, [word for word in words if "=" not in word or word.partition("=")[0] not in VARIANTS]
+
+
+def _check(variants: Any, where: str) -> None:
+    """Raises `ConfigError` unless these are names, each with fields of the sweep."""
+    plain = isinstance(variants, Mapping) and all(isinstance(v, Mapping) for v in variants.values())
+    require(plain, where, variants, "names, each with fields of the sweep")
+    for name, fields in variants.items():
+        if "scales" in fields:
+            _check(fields["scales"], f"{where}.{name}.scales")
 
 
 def tasks_of(sweep: Mapping[str, Any]) -> list[str]:

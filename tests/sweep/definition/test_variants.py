@@ -76,6 +76,12 @@ def test_a_sweep_without_tasks_has_none_to_choose(tmp_path):
     path.write_text("experiment: lra/listops_short\nobjectives: {val/loss: minimize}\nspace: {seed: {choices: [1]}}\n")
     with pytest.raises(ConfigError, match=r"task: .*plain.yaml has no tasks to choose from; leave task=text out"):
         load_sweep(path, ["task=text"])
-    path.write_text(path.read_text() + "tasks: 3\n")
+    with pytest.raises(ConfigError, match=r"scale: expected an override of the form key=value"):
+        load_sweep(path, ["scale"])
+    before = path.read_text()
+    path.write_text(before + "tasks: {a: {scales: {paper: }}}\n")
+    with pytest.raises(ConfigError, match=r"tasks.a.scales: .*names, each with fields of the sweep"):
+        load_sweep(path, ["task=a"])
+    path.write_text(before + "tasks: 3\n")
     with pytest.raises(ConfigError, match=r"tasks: 3 .*names, each with fields of the sweep"):
         load_sweep(path, [])
