@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.measure import machine
 from benchmarks.tables import cell
+from seqboat_lab.analysis.markdown import markdown_table
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training.results import code_version
 
@@ -195,10 +196,8 @@ def facts() -> list[str]:
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(cell(row[name]).replace("|", "/") if name in row else "" for name in names) + " |"
-              for row in rows]  # fmt: skip
-    return "\n".join(lines)
+    cells = [[cell(row[name]).replace("|", "/") if name in row else "" for name in names] for row in rows]
+    return markdown_table(names, cells).rstrip()
 
 
 def block(result: Result, command: list[str], lines: int = 150) -> str:

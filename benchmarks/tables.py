@@ -5,6 +5,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 from rich.table import Table
 
+from seqboat_lab.analysis.markdown import markdown_table
+
 TITLES = {
     "shapes": "Forward + backward of one layer, seconds side by side (medians of 5)",
     "mixers": "Forward + backward of one layer of every kind at the four shapes, seconds",
@@ -40,9 +42,10 @@ def markdown(result: dict[str, Any]) -> str:
     parts = ["# Speed and memory of the layer", head, "![Seconds by shape, and by length](bench.png)", NOTES]
     for key, title in TITLES.items():
         rows = result[key]
-        lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-        lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows]
-        parts += [f"## {title}", "\n".join(lines)]
+        parts += [
+            f"## {title}",
+            markdown_table(list(rows[0]), [list(map(cell, row.values())) for row in rows]).rstrip(),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,9 +1,9 @@
 """docs/results.md: every page of results, with the sentences that each question's page ends in."""
 
 import re
-from pathlib import Path
 
-from benchmarks.answers.pages import ROOT
+from benchmarks.answers.pages import PAGES
+from seqboat_lab.analysis.markdown import markdown_table
 
 QUESTIONS = {
     "learning": "Is the configurator learning?",
@@ -46,17 +46,18 @@ def found_in(page: str) -> str:
     return re.sub(r"\]\((?!http)([^)]+)\)", r"](answers/\1)", text)
 
 
-def index(docs: Path = ROOT / "docs") -> str:
+def index() -> str:
     """The page, of the questions that have one."""
     parts = [HEAD]
     for name, title in QUESTIONS.items():
-        path = docs / "answers" / f"{name}.md"
+        path = PAGES / f"{name}.md"
         if path.is_file():
             parts.append(f"### [{title}](answers/{name}.md)\n\n{found_in(path.read_text())}\n")
-    rows = [f"| [{name}]({name}) | {what} |" for name, what in OTHERS.items()]
-    return "\n".join([*parts, "## Other results\n", "| | |", "| --- | --- |", *rows]) + "\n"
+    others = markdown_table(("", ""), [(f"[{name}]({name})", what) for name, what in OTHERS.items()])
+    return "\n".join([*parts, "## Other results\n", others])
 
 
-def write_index(docs: Path = ROOT / "docs") -> None:
-    (docs / "results.md").write_text(index(docs))
-    print(f"wrote {docs / 'results.md'}", flush=True)
+def write_index() -> None:
+    path = PAGES.parent / "results.md"
+    path.write_text(index())
+    print(f"wrote {path}", flush=True)

@@ -9,11 +9,11 @@ import pandas as pd
 from benchmarks.answers.extras import EXTRAS, Runs
 from benchmarks.measure import machine
 from seqboat_lab.analysis import tables
-from seqboat_lab.analysis.sweeps import find_run, read_sweep
+from seqboat_lab.analysis.sweeps import find_run
 from seqboat_lab.atomic import write_text
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
-from seqboat_lab.sweep.definition.config import SWEEP_DIR, SWEEP_ROOT, load_sweep
+from seqboat_lab.sweep.definition.config import SWEEP_DIR, SWEEP_ROOT, parse_sweep
 from seqboat_lab.sweep.definition.variants import tasks_of
 from seqboat_lab.training.results import read_summary
 
@@ -29,17 +29,16 @@ def sweeps_of(question: str, scale: str | None = None) -> dict[str, Path]:
     return {task or question: SWEEP_ROOT / f"{question}{f'_{task}' if task else ''}{ending}" for task in tasks}
 
 
-def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
+def keep(question: str, scale: str | None = None) -> Path:
     """Writes runs.csv.gz, curves.csv.gz, the question's own tables and made.json; returns their directory. Raises
     `ConfigError` if a sweep of the question is missing."""
     runs, curves, tasks, seconds, versions = [], [], {}, 0.0, set()
     directories: Runs = []
     for task, directory in sweeps_of(question, scale).items():
-        trials = tables.trials(directory)
-        size = load_sweep(directory / "sweep.yaml").trials
+        trials, sweep = tables.trials(directory), parse_sweep(directory / "sweep.yaml")
         trials = trials[trials["state"] == "complete"]  # a trial that was cut off was queued again, under a new number
-        if len(trials) < size:
-            missing = f"{size - len(trials)} of {size} runs did not finish"
+        if len(trials) < sweep.trials:
+            missing = f"{sweep.trials - len(trials)} of {sweep.trials} runs did not finish"
             raise ConfigError(str(directory), f"{missing}; run the sweep again, or see its report for what failed")
         runs.append(trials.drop(columns=[c for c in DROPPED if c in trials]).assign(task=task))
         for row in trials.to_dict("records"):
@@ -48,8 +47,10 @@ def keep(question: str, scale: str | None = None, docs: Path = DOCS) -> Path:
             versions.add(read_summary(run)["code_version"])
             directories.append((task, row["number"], run))
         seconds += float(trials["cost/seconds"].sum())
-        tasks[task] = _about(directory) | {"updates": int(trials["step"].max())}
-    out = docs / (f"{question}_{scale}" if scale else question)
+        metric, direction = next(iter(sweep.objectives.items()))
+        tasks[task] = {"experiment": sweep.experiment, "metric": metric, "direction": direction,
+                       "updates": int(trials["step"].max())}  # fmt: skip
+    out = DOCS / (f"{question}_{scale}" if scale else question)
     frame = pd.concat(runs, ignore_index=True)
     write_table(frame, out / "runs.csv.gz")
     write_table(pd.concat(curves, ignore_index=True), out / "curves.csv.gz")
@@ -68,12 +69,6 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     packing: Any = {"method": "gzip", "mtime": 0}
     table.to_csv(path, index=False, float_format="%.6g", compression=packing)
-
-
-def _about(directory: Path) -> dict[str, Any]:
-    metric, direction = next(iter(read_sweep(directory).objectives.items()))
-    experiment = read_yaml(directory / "sweep.yaml")["experiment"]
-    return {"experiment": experiment, "metric": metric, "direction": direction}
 
 
 def _run_of(directory: Path, trial: dict[str, Any]) -> Path:

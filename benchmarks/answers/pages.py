@@ -11,7 +11,7 @@ from nbconvert import MarkdownExporter
 from seqboat_lab.analysis.answers import read_answer
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = ROOT / "notebooks"
+NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "answers"
 NOTE = "<!-- written by `make answer-pages` from notebooks/{name}.ipynb: do not edit -->\n\n"
 
 
@@ -27,14 +27,13 @@ def page_of(notebook: Path, name: str) -> tuple[str, dict[str, bytes]]:
     return NOTE.format(name=name) + text + "\n", {str(file): data for file, data in found["outputs"].items()}
 
 
-def write_page(name: str, docs: Path = ROOT / "docs") -> None:
+def write_page(name: str) -> None:
     """Writes a question's page and pictures into docs/answers. Raises `ConfigError` if its results are missing."""
-    os.environ["SEQBOAT_RESULTS"] = str(docs.parent)
+    os.environ["SEQBOAT_RESULTS"] = str(ROOT)
     read_answer(name)
     text, pictures = page_of(NOTEBOOKS / f"{name}.ipynb", name)
-    (docs / "answers" / f"{name}.md").write_text(text)
     for file, data in pictures.items():
-        path = docs / "answers" / file
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-    print(f"wrote {docs / 'answers' / name}.md", flush=True)
+        (PAGES / file).parent.mkdir(exist_ok=True)
+        (PAGES / file).write_bytes(data)
+    (PAGES / f"{name}.md").write_text(text)
+    print(f"wrote {PAGES / name}.md", flush=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from seqboat_lab.inference.streaming import SEGMENT, Piece, read
 from seqboat_lab.nn import LanguageModel
@@ -103,7 +104,8 @@ def seconds_per_step(
     with torch.no_grad():
         for turn in range(rounds + 1):
             for at, kept in states.items():
-                state = _copy(kept)
+                # a step writes into the state that it is given
+                state = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, kept)
                 start = time.perf_counter()
                 for token in ids[at]:
                     _, _, state = model.step(token[None], state)
@@ -123,12 +125,3 @@ def _answered(piece: Piece, tokens: np.ndarray, distances: np.ndarray) -> np.nda
 
 def _numbers(metrics: ActivationMetrics) -> dict[str, float]:
     return {name: value.item() for name, value in metrics.compute().items()}
-
-
-def _copy(state: Any) -> Any:
-    """A step writes into the state that it is given."""
-    if isinstance(state, Tensor):
-        return state.clone()
-    if isinstance(state, tuple) and hasattr(state, "_fields"):
-        return type(state)(*map(_copy, state))
-    return type(state)(map(_copy, state)) if isinstance(state, (list, tuple)) else state

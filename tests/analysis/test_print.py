@@ -34,9 +34,9 @@ def test_a_line_has_means_and_intervals_and_a_single_run_none():
 def test_lines_group_a_table_and_leave_out_what_is_missing():
     table = pd.DataFrame({"w": [16, 4, 4, 4], "task": ["b", "a", "a", "b"], "y": [None, 0.1, 0.3, 0.2]})
     _, (axis,) = panels()
-    lines(axis, table, "w", "y", "task", 100, {"a": "first"})
+    lines(axis, table, "w", "y", "task", 100)
     assert [c.lines[0].get_xydata().tolist() for c in axis.containers] == [[[4, 20]], [[4, pytest.approx(20)]]]
-    assert axis.get_legend_handles_labels()[1] == ["b", "first"]
+    assert axis.get_legend_handles_labels()[1] == ["b", "a"]
 
 
 def test_every_line_differs_by_colour_or_dash_and_neighbours_by_marker():

@@ -1,7 +1,7 @@
 """Figures for print: one column of a paper wide, readable there, told apart by the colour-blind and in grey."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,12 @@ def line(axis: Axes, x: Iterable[float], values: Iterable[Iterable[float]], plac
                   **style(place))  # fmt: skip
 
 
-def lines(axis: Axes, table: pd.DataFrame, x: str, y: str, by: str, scale: float = 1.0,
-          names: Mapping[Any, str] | None = None) -> None:  # fmt: skip
+def lines(axis: Axes, table: pd.DataFrame, x: str, y: str, by: str, scale: float = 1.0) -> None:
     """`line` of column y against column x for every value of column `by`, in the table's order."""
     for place, value in enumerate(table[by].drop_duplicates()):
         groups = table[table[by] == value].dropna(subset=[y]).groupby(x)[y]
         if len(groups):
-            name = (names or {}).get(value, str(value))
-            line(axis, list(groups.groups), [scale * group for _, group in groups], place, name)
+            line(axis, list(groups.groups), [scale * group for _, group in groups], place, str(value))
 
 
 def keep(figure: Figure, name: str) -> None:
