@@ -83,7 +83,7 @@ def variant(kind: str, layer: SeqBoatLayer) -> nn.Module:
         while c.d_model % heads:
             heads -= 1
         other = nn.TransformerEncoderLayer(c.d_model, heads, 2 * c.d_hidden, dropout=0.0, batch_first=True)
-    elif kind in ("matmul", "sdpa"):
+    elif kind in ("matmul", "chunks", "sdpa"):
         other = SeqBoatLayer(replace(c, attention_backend=kind))
         other.load_state_dict(layer.state_dict())
     else:

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.cases import CASES, layer_and_input, matmul_flops, mixer_config, training_step, variant
+from benchmarks.history import LANDED, history
 from benchmarks.measure import (
     DEVICE,
     few_seconds,
@@ -45,6 +46,7 @@ def main(quick: bool = False) -> None:
     lengths = [name for name, case in CASES.items() if "k-" in name and not (quick and case.length > 4096)]
     measure = {
         "shapes": lambda: [_shape(name, rate) for name in SHAPES],
+        "history": lambda: [] if quick or DEVICE != "cpu" else history(LANDED),
         "mixers": lambda: [_mixer(kind, SHORT_SHAPES if quick else SHAPES, rate) for kind in MIXER_CONFIGS],
         "lengths": lambda: [_length(name) for name in lengths],
         "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
@@ -100,9 +102,9 @@ def _mixer(kind: str, shapes: Sequence[str], rate: float) -> dict[str, Any]:
 
 def _backends(name: str) -> dict[str, Any]:
     layer, x = layer_and_input(CASES[name])
-    modules = {kind: variant(kind, layer) for kind in ("matmul", "sdpa")}
+    modules = {kind: variant(kind, layer) for kind in ("chunks", "matmul", "sdpa")}
     times = side_by_side({kind: (lambda m=module: training_step(m, x)) for kind, module in modules.items()})
-    return {"recipe": name, **times, "matmul / sdpa": times["matmul"] / times["sdpa"]}
+    return {"recipe": name, **times, "matmul / chunks": times["matmul"] / times["chunks"]}
 
 
 def _length(name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 
 from seqboat_lab.analysis.cost import median_seconds
 
-REPEATS = 5
+REPEATS = 9
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

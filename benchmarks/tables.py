@@ -8,10 +8,11 @@ from rich.table import Table
 from seqboat_lab.analysis.markdown import markdown_table
 
 TITLES = {
-    "shapes": "Forward + backward of one layer, seconds side by side (medians of 5)",
+    "shapes": "Forward + backward of one layer, seconds side by side (medians of 9)",
+    "history": "The layer of earlier commits beside today's: seconds and MB of a training step (medians of 9)",
     "mixers": "Forward + backward of one layer of every kind at the four shapes, seconds",
     "ratios": "Ratios",
-    "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 5)",
+    "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 9)",
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
     "streaming": "Streaming, 12 layers of width 512",
     "recipes": "A training step of a whole recipe",
@@ -42,6 +43,8 @@ def markdown(result: dict[str, Any]) -> str:
     parts = ["# Speed and memory of the layer", head, "![Seconds by shape, and by length](bench.png)", NOTES]
     for key, title in TITLES.items():
         rows = result[key]
+        if not rows:  # not measured on this device
+            continue
         parts += [
             f"## {title}",
             markdown_table(list(rows[0]), [list(map(cell, row.values())) for row in rows]).rstrip(),

@@ -1,5 +1,6 @@
 """Gated attention over the working memory of active tokens (docs/model.md, step 6)."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.positions import POSITIONS
-from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention, tile_size, windows
+from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention
+from seqboat_lab.nn.tiling import Tiling
 
 
 class Memory(NamedTuple):
@@ -25,6 +27,13 @@ class Memory(NamedTuple):
     """(B, w) original positions."""
     count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     """(B,) active tokens so far."""
+
+
+def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterator[Tensor]:
+    """The outputs of `linear` of the given sizes, each contiguous and with a gradient of its own: one product would
+    need all their gradients copied together."""
+    for weight, bias in zip(linear.weight.split(sizes), linear.bias.split(sizes), strict=True):
+        yield F.linear(x, weight, bias)
 
 
 class WorkingMemoryAttention(nn.Module):
@@ -50,9 +59,9 @@ class WorkingMemoryAttention(nn.Module):
 
     def project(self, m: Tensor, position: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """m (n, d), confidence (n, 1) -> q, k (n, z), v and gate (n, h)."""
-        zz, gate, v = F.silu(self.mx_proj(m)).split([self.z, self.h, self.h], dim=-1)
-        q = self.position.rotate(zz * self.gamma[0] + self.beta[0], position)
-        k = self.position.rotate(zz * self.gamma[1] + self.beta[1], position)
+        zz, gate, v = (F.silu(part) for part in parts(self.mx_proj, m, [self.z, self.h, self.h]))
+        q = self.position.rotate(torch.addcmul(self.beta[0], zz, self.gamma[0]), position)
+        k = self.position.rotate(torch.addcmul(self.beta[1], zz, self.gamma[1]), position)
         v = self.hidden_dropout(v)
         if self.weigh_values:
             v = v * confidence.to(v.dtype)
@@ -86,32 +95,9 @@ class WorkingMemoryAttention(nn.Module):
         return self.dropout(self.h_proj(o.to(gate.dtype) * gate))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, row: Tensor, position: Tensor) -> Tensor:
-        """Local attention in tiles: T neighbouring queries against the keys at most w slots away.
-
-        Rows follow each other without gaps; a pair of different rows is masked like one outside the window.
-        The largest intermediate is n * (T + 2w).
-        """
-        n, w = len(q), self.w
-        back, ahead = w, w if self.bidirectional else 0
-        T = tile_size(w)
-        # slots after the last token attend to each other and are cut off; without any active token one such
-        # tile keeps every parameter in the graph, with a zero gradient, as DDP needs
-        fill = max(T, -(-n // T) * T) - n
-        row = F.pad(row, (back, ahead + fill), value=-1).int()
-        position = F.pad(position, (back, ahead + fill)).int()
-        width = back + T + ahead  # keys per tile
-        q = F.pad(q, (0, 0, 0, fill)).view(-1, T, self.z)
-        k = windows(F.pad(k, (0, 0, back, ahead + fill)), width, T)  # (tiles, width, z)
-        v = windows(F.pad(v, (0, 0, back, ahead + fill)), width, T)  # (tiles, width, h)
-
-        offset = torch.arange(width, device=q.device) - torch.arange(T, device=q.device).unsqueeze(1) - back
-        near = (offset >= -back) & (offset <= ahead)  # (T, width)
-        key_row = row.unfold(0, width, T).unsqueeze(1)  # (tiles, 1, width)
-        query_row = row[back : back + n + fill].view(-1, T, 1)
-        allowed = near & (key_row == query_row)  # (tiles, T, width)
-        distance = position.unfold(0, width, T).unsqueeze(1) - position[back : back + n + fill].view(-1, T, 1)
-        bias = self.position.bias(distance, offset.expand(allowed.shape), allowed)
-        return self.tiles(q, k, v, bias, self.scale).view(-1, self.h)[:n]
+        """Each token against the keys of its row that are at most w slots away; q, k (n, z), v (n, h) -> (n, h)."""
+        tiling = Tiling(row, position, self.w, self.bidirectional)
+        return self.tiles(q, k, v, tiling, self.position, self.scale)
 
     def init_memory(self, batch: int) -> Memory:
         """Empty working memory of `batch` rows."""
@@ -128,9 +114,9 @@ class WorkingMemoryAttention(nn.Module):
         q, k, v, gate = self.project(m, here, confidence)
         key, value, held_position, count = self._of_rows(memory, row)
         age = 1 + (count.unsqueeze(1) - 1 - torch.arange(self.w, device=m.device)) % self.w  # 1..w; (n, w)
-        allowed = F.pad(age <= count.unsqueeze(1), (0, 1), value=True)  # the token itself comes last; (n, w+1)
+        outside = F.pad(age > count.unsqueeze(1), (0, 1), value=False)  # the token itself comes last; (n, w+1)
         distance = F.pad(held_position - position, (0, 1))
-        bias = self.position.bias(distance, F.pad(-age, (0, 1)), allowed)
+        bias = self.position(distance, F.pad(-age, (0, 1)), outside)
         scores = torch.cat([torch.bmm(key, q.unsqueeze(2)).squeeze(2), (q * k).sum(-1, keepdim=True)], dim=1)
         p = self.function(bias + self.scale * scores).to(v.dtype)  # (n, w+1)
         o = torch.bmm(p[:, None, :-1], value).squeeze(1) + p[:, -1:] * v

@@ -34,7 +34,7 @@ from seqboat_lab.nn.mixers.mod import ModLayer
 from seqboat_lab.nn.mixers.ssm import SSMLayer
 from seqboat_lab.nn.models import LanguageModel
 from seqboat_lab.nn.ssm.base import FLOPs
-from seqboat_lab.nn.tiles import tile_size
+from seqboat_lab.nn.tiling import tile_size
 
 PARTS = ("ssm", "router", "skip", "gau", "mixer", "ffn", "head")
 """State space model; router logits; skip path; gated attention of the active tokens; what other kinds of layers mix

@@ -23,33 +23,53 @@ def turn(x: Tensor, position: Tensor, theta: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
 
 
-class Rotary(nn.Module):
+class Bias(nn.Module):
+    """What pairs of query and key add to their scores: each takes one of `entries`."""
+
+    table: Tensor
+    """(m - 1,) biases of pairs that may meet."""
+
+    def rotate(self, x: Tensor, position: Tensor) -> Tensor:
+        """Queries or keys x (n, z) at original positions (n,)."""
+        return x
+
+    def entries(self) -> Tensor:
+        """(m,) biases, the last of them OUTSIDE: a single gather gives bias and mask, its backward is a 1-D sum."""
+        return torch.cat([self.table, self.table.new_full((1,), OUTSIDE)])
+
+    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
+        """Of each pair: how far the key stands from the query in original positions and in active tokens, and whether
+        it may not be read -> which entry it takes, of the same shape."""
+        raise NotImplementedError
+
+    def forward(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
+        """The biases themselves."""
+        index = self.index(distance, rank_distance, outside)
+        return self.entries().index_select(0, index.flatten()).view(index.shape)
+
+
+class Rotary(Bias):
     """Queries and keys turned by their original position; no bias."""
+
+    def __init__(self, max_positions: int, memory_size: int):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(1), persistent=False)
 
     def rotate(self, x: Tensor, position: Tensor) -> Tensor:
         return rotate(x, position)
 
-    def bias(self, distance: Tensor, rank_distance: Tensor, allowed: Tensor) -> Tensor:
-        return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, OUTSIDE)
+    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
+        return outside.int()
 
 
-class BiasTable(nn.Module):
-    """A learned bias for every distance, looked up in a table of 2M - 1 entries, index M - 1 + distance."""
+class BiasTable(Bias):
+    """A learned bias for every distance: a table of 2M - 1 entries, index M - 1 + distance."""
 
     def __init__(self, reach: int):
         super().__init__()
         self.reach = reach  # M
         self.table = nn.Parameter(torch.empty(2 * reach - 1))
         nn.init.trunc_normal_(self.table, std=0.02, a=-0.04, b=0.04)
-
-    def rotate(self, x: Tensor, position: Tensor) -> Tensor:
-        return x
-
-    def lookup(self, index: Tensor, allowed: Tensor) -> Tensor:
-        # one more entry serves the pairs outside: a single gather gives bias and mask, its backward is a 1-D sum
-        table = torch.cat([self.table, self.table.new_full((1,), OUTSIDE)])
-        index = torch.where(allowed, index, len(self.table))
-        return table.index_select(0, index.flatten()).view(index.shape)
 
 
 class OriginalDistanceBias(BiasTable):
@@ -58,8 +78,9 @@ class OriginalDistanceBias(BiasTable):
     def __init__(self, max_positions: int, memory_size: int):
         super().__init__(max_positions)
 
-    def bias(self, distance: Tensor, rank_distance: Tensor, allowed: Tensor) -> Tensor:
-        return self.lookup(distance.clamp(1 - self.reach, self.reach - 1) + (self.reach - 1), allowed)
+    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
+        index = distance.clamp(1 - self.reach, self.reach - 1).add_(self.reach - 1)
+        return index.masked_fill_(outside, len(self.table))
 
 
 class ActiveDistanceBias(BiasTable):
@@ -69,12 +90,12 @@ class ActiveDistanceBias(BiasTable):
         super().__init__(3 * memory_size)
         self.shift = memory_size
 
-    def bias(self, distance: Tensor, rank_distance: Tensor, allowed: Tensor) -> Tensor:
-        return self.lookup(rank_distance + (self.shift + self.reach - 1), allowed)
+    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
+        return (rank_distance + (self.shift + self.reach - 1)).masked_fill_(outside, len(self.table))
 
 
-POSITIONS: dict[str, Callable[[int, int], Rotary | OriginalDistanceBias | ActiveDistanceBias]] = {
+POSITIONS: dict[str, Callable[[int, int], Bias]] = {
     "bias": OriginalDistanceBias,
     "local": ActiveDistanceBias,
-    "rotary": lambda max_positions, memory_size: Rotary(),
+    "rotary": Rotary,
 }

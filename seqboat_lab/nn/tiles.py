@@ -1,4 +1,4 @@
-"""Attention of tiles of queries over their windows of keys: two equal ways, and the rule that picks one."""
+"""Attention of tiles of queries over their windows of keys: three equal ways, and the rule that picks one."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from seqboat_lab.nn.positions import Bias
+from seqboat_lab.nn.tiling import Tiling, add_windows, windows
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -26,38 +29,6 @@ def laplace(scores: Tensor) -> Tensor:
 ATTENTION_FUNCTIONS = {"softmax": softmax, "relu2": relu2, "laplace": laplace}
 
 
-def tile_size(memory_size: int) -> int:
-    """Queries per tile: large enough for fast matmuls, small enough to waste little of the window."""
-    return min(max(16, memory_size // 2), 128)
-
-
-class _Windows(torch.autograd.Function):
-    """Overlapping windows as a view; the gradient adds whole blocks, where autograd's own goes element by element
-    (a sixth of attention's time)."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, width: int, stride: int) -> Tensor:
-        ctx.slots, ctx.stride = len(x), stride
-        return x.unfold(0, width, stride).mT
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        T = ctx.stride
-        tiles, width, d = grad.shape
-        blocks = -(-width // T)
-        out = grad.new_zeros(tiles + blocks - 1, T, d)
-        for i in range(blocks):
-            block = grad[:, i * T : (i + 1) * T]
-            out[i : i + tiles, : block.shape[1]] += block
-        return out.view(-1, d)[: ctx.slots], None, None
-
-
-def windows(x: Tensor, width: int, stride: int) -> Tensor:
-    """(n, d) -> (tiles, width, d): tile i holds the slots from i * stride on."""
-    return _Windows.apply(x, width, stride)
-
-
 def by_matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, function: Callable) -> Tensor:
     """Two batched matmuls around any attention function."""
     scores = torch.baddbmm(bias.to(q.dtype), q, k.mT, alpha=scale)
@@ -70,18 +41,84 @@ def by_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).squeeze(1)
 
 
-class TileAttention:
-    """q (tiles, T, z), k (tiles, width, z), v (tiles, width, h), bias (tiles, T, width) -> (tiles, T, h).
+CHUNK = 2**19  # pairs of query and key, 2 MB in float32
 
-    backend: `matmul`, `sdpa` (softmax only), or `auto`: `sdpa` for the softmax on CUDA, which keeps no weights of the
-    size of the tiles' windows, and else `matmul`. A rule and no measurement, so that numbers repeat.
+
+class _ByChunks(torch.autograd.Function):
+    """`by_matmul` a few tiles at a time, so that what lies between two matmuls stays in a core's cache; only the scores
+    are kept for the gradient. Tokens q, k (n, z), v (n, h) -> (tiles, T, h); biases (m,) as `Bias.entries`."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, biases, tiling: Tiling, bias: Bias, scale: float, function: Callable) -> Tensor:
+        q, k, v = tiling.queries(q).mul_(scale), tiling.slots(k), tiling.slots(v)
+        scores = q.new_empty(tiling.tiles, tiling.T, tiling.width)
+        o = v.new_empty(tiling.tiles, tiling.T, v.shape[1])
+        keys, values, entries = tiling.windows(k), tiling.windows(v), biases.to(q.dtype)
+        indices = []
+        for some in _chunks(tiling):
+            index = bias.index(*tiling.pairs(some)).flatten(1)  # (tiles, T * width)
+            torch.index_select(entries, 0, index.flatten(), out=scores[some].view(-1))
+            torch.baddbmm(scores[some], q[some], keys[some].mT, out=scores[some])
+            torch.bmm(function(scores[some]).to(v.dtype), values[some], out=o[some])
+            if ctx.needs_input_grad[3]:
+                indices.append(index)
+        ctx.save_for_backward(q, k, v, scores, biases, *indices)
+        ctx.tiling, ctx.scale, ctx.function = tiling, scale, function
+        return o
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple:
+        (q, k, v, scores, biases, *indices), tiling, chunks = ctx.saved_tensors, ctx.tiling, _chunks(ctx.tiling)
+        keys, values = tiling.windows(k), tiling.windows(v)
+        grad_q, grad_k, grad_v = torch.empty_like(q), tiling.blocks(k), tiling.blocks(v)
+        grad_biases = biases.new_zeros(chunks[0].stop, len(biases))  # rows that both cores can add to
+        for i, some in enumerate(chunks):
+            with torch.enable_grad():
+                s = scores[some].detach().requires_grad_()
+                p = ctx.function(s).to(v.dtype)
+            (grad_s,) = torch.autograd.grad(p, s, torch.bmm(grad[some], values[some].mT))
+            add_windows(grad_v[some.start :], torch.bmm(p.detach().mT, grad[some]))
+            add_windows(grad_k[some.start :], torch.bmm(grad_s.mT, q[some]))
+            torch.bmm(grad_s, keys[some], out=grad_q[some])
+            if indices:
+                added = grad_s.flatten(1).to(biases.dtype)
+                grad_biases[: len(added)].scatter_add_(1, indices[i].long(), added)
+        grad_q = grad_q.mul_(ctx.scale).flatten(0, 1)[: tiling.n]
+        return grad_q, tiling.tokens(grad_k), tiling.tokens(grad_v), grad_biases.sum(0), None, None, None, None
+
+
+def _chunks(tiling: Tiling) -> list[slice]:
+    """Some tiles each, a power of two: cores share them evenly."""
+    size = 1 << max(1, CHUNK // (tiling.T * tiling.width)).bit_length() - 1
+    return [slice(first, min(first + size, tiling.tiles)) for first in range(0, tiling.tiles, size)]
+
+
+class TileAttention:
+    """Tokens q, k (n, z), v (n, h) -> (n, h).
+
+    backend: `matmul`, `chunks` (the same, faster on CPUs), `sdpa` (softmax only), or `auto`: on CUDA `sdpa` for the
+    softmax, which keeps no weights of the size of the tiles' windows, and else `matmul`; on CPUs `chunks`. A rule and
+    no measurement, so that numbers repeat.
     """
 
     def __init__(self, attention: str, backend: str):
-        self.function = ATTENTION_FUNCTIONS[attention]
-        self.backend = "matmul" if backend == "auto" and attention != "softmax" else backend
+        self.attention, self.backend = attention, backend
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        if self.backend == "sdpa" or (self.backend == "auto" and q.is_cuda):
-            return by_sdpa(q, k, v, bias, scale)
-        return by_matmul(q, k, v, bias, scale, self.function)
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, tiling: Tiling, bias: Bias, scale: float) -> Tensor:
+        backend, function = self.way(q.is_cuda), ATTENTION_FUNCTIONS[self.attention]
+        if backend == "chunks":
+            if torch.is_autocast_enabled(q.device.type):
+                q, k, v = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k, v))
+            o = _ByChunks.apply(q, k, v, bias.entries(), tiling, bias, scale, function)
+        else:
+            tensors = tiling.queries(q), windows(k, tiling), windows(v, tiling), bias(*tiling.pairs())
+            o = by_sdpa(*tensors, scale) if backend == "sdpa" else by_matmul(*tensors, scale, function)
+        return o.flatten(0, 1)[: tiling.n]
+
+    def way(self, cuda: bool) -> str:
+        if self.backend != "auto":
+            return self.backend
+        if not cuda:
+            return "matmul" if torch.compiler.is_compiling() else "chunks"
+        return "sdpa" if self.attention == "softmax" else "matmul"

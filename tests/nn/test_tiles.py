@@ -1,7 +1,6 @@
-"""Attention in tiles through torch's fused kernel, and the rule that picks a way."""
+"""Attention in tiles: its three ways against dense loops, and the rule that picks one."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +11,17 @@ from tests.nn.oracle import dense_layer
 
 
 @pytest.mark.parametrize(
-    ("position", "bidirectional"), list(itertools.product(("bias", "local", "rotary"), (True, False)))
+    ("backend", "attention", "position", "bidirectional"),
+    [
+        (backend, attention, *rest)
+        for backend, attention in itertools.product(("sdpa", "matmul", "chunks"), ("softmax", "relu2", "laplace"))
+        for rest in itertools.product(("bias", "local", "rotary"), (True, False))
+        if backend != "sdpa" or attention == "softmax"
+    ],
 )
-def test_the_fused_kernel_equals_the_dense_loops(make_layer, position, bidirectional):
-    layer = make_layer(attention_backend="sdpa", position=position, bidirectional=bidirectional)
+def test_every_way_equals_the_dense_loops(make_layer, monkeypatch, backend, attention, position, bidirectional):
+    monkeypatch.setattr(tiles, "CHUNK", 2 * 16 * 24)  # two tiles at a time
+    layer = make_layer(attention_backend=backend, attention=attention, position=position, bidirectional=bidirectional)
     x = torch.randn(2, 45, 12, dtype=torch.double, requires_grad=True)
     cotangent = torch.randn(2, 45, 12, dtype=torch.double)
     out, (y, active) = layer(x), dense_layer(layer, x)
@@ -46,11 +52,25 @@ def test_the_fused_kernel_is_refused_where_it_would_be_another_function(attentio
 
 
 @pytest.mark.parametrize(("attention", "on_cuda"), [("softmax", "sdpa"), ("relu2", "matmul"), ("laplace", "matmul")])
-def test_auto_is_a_rule_of_device_and_function(attention, on_cuda, monkeypatch):
-    taken = []
-    monkeypatch.setattr(tiles, "by_sdpa", lambda *_: taken.append("sdpa"))
-    monkeypatch.setattr(tiles, "by_matmul", lambda *_: taken.append("matmul"))
-    for is_cuda in (False, True):
-        query = SimpleNamespace(is_cuda=is_cuda)
-        tiles.TileAttention(attention, "auto")(query, query, query, query, 1.0)
-    assert taken == ["matmul", on_cuda]
+def test_auto_is_a_rule_of_device_and_function(attention, on_cuda):
+    chosen = tiles.TileAttention(attention, "auto")
+    assert (chosen.way(cuda=False), chosen.way(cuda=True)) == ("chunks", on_cuda)
+    assert tiles.TileAttention(attention, "matmul").way(cuda=False) == "matmul"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_chunks_under_autocast_round_as_whole_tiles_do(make_layer, dtype):
+    """Equal operations in equal precision; only gradients are added up in another order."""
+    x = torch.randn(2, 300, 12)
+    found = []
+    for backend in ("matmul", "chunks"):
+        layer = make_layer(attention_backend=backend).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = layer(x)
+        out.y.square().sum().backward()
+        found.append((out.y, [p.grad for p in layer.parameters() if p.grad is not None]))
+    (y, grads), (chunked_y, chunked_grads) = found
+    tolerance = {"rtol": 2e-3, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 5e-2, "atol": 5e-2}
+    torch.testing.assert_close(chunked_y, y, **tolerance)
+    for a, b in zip(chunked_grads, grads, strict=True):
+        assert (a - b).norm() <= tolerance["rtol"] * b.norm() + 1e-6
