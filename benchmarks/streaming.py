@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.measure import DEVICE, seconds
+from benchmarks.measure import DEVICE, REPEATS, seconds
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn import SeqBoat
 from seqboat_lab.nn.layer import LayerState
@@ -39,7 +39,7 @@ def main(contexts: Sequence[int]) -> list[dict[str, float]]:
                     _, _, holder[0] = model.step(torch.randn(1, STREAM.d_model, device=DEVICE), holder[0])
 
             per_token = seconds(tokens) / TOKENS
-            state, read = holder[0], read + 6 * TOKENS
+            state, read = holder[0], read + (REPEATS + 1) * TOKENS
             memory = {"state MB": _bytes(state) / 1e6, "process MB": peak_memory() / 1e6}
             results.append({"context": context, "seconds per token": per_token, "tokens/s": 1 / per_token, **memory})
     return results
