@@ -41,8 +41,15 @@ def main(contexts: Sequence[int]) -> list[dict[str, float]]:
             per_token = seconds(tokens) / TOKENS
             state, read = holder[0], read + (REPEATS + 1) * TOKENS
             memory = {"state MB": _bytes(state) / 1e6, "process MB": peak_memory() / 1e6}
-            results.append({"context": context, "seconds per token": per_token, "tokens/s": 1 / per_token, **memory})
+            row = {"context": context, "seconds per token": per_token, "tokens/s": 1 / per_token}
+            results.append(row | {"token / copy of the weights": per_token / _copy_seconds(model)} | memory)
     return results
+
+
+def _copy_seconds(model: SeqBoat) -> float:
+    """Of as many bytes as the weights have: each token reads them once."""
+    weights, target = torch.randn(2, sum(p.numel() for p in model.parameters()), device=DEVICE)
+    return seconds(lambda: target.copy_(weights))
 
 
 def _bytes(state: list[LayerState]) -> int:

@@ -1,6 +1,7 @@
 """Gated attention over the working memory of active tokens (docs/model.md, step 6)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -29,11 +30,12 @@ class Memory(NamedTuple):
     """(B,) active tokens so far."""
 
 
-def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterator[Tensor]:
-    """The outputs of `linear` of the given sizes, each contiguous and with a gradient of its own: one product would
-    need all their gradients copied together."""
-    for weight, bias in zip(linear.weight.split(sizes), linear.bias.split(sizes), strict=True):
-        yield F.linear(x, weight, bias)
+def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterable[Tensor]:
+    """The outputs of `linear` of the given sizes. In training each is a product with a gradient of its own: the
+    gradients of parts of one product are copied together first (a seventh of the projections' time)."""
+    if not torch.is_grad_enabled():
+        return linear(x).split(sizes, dim=-1)
+    return map(F.linear, repeat(x), linear.weight.split(sizes), linear.bias.split(sizes))
 
 
 class WorkingMemoryAttention(nn.Module):
