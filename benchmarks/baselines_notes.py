@@ -46,10 +46,11 @@ def _text(best: dict[str, Best]) -> str:
     own, mega = best["seqboat"], best["mega"]
     return f"""Text, 300 updates: Mamba 2 is best by far ({bits("mamba")} bits per byte), then the SSM alone
     ({bits("ssm")}) and RWKV ({bits("rwkv")}). MEGA, Hyena and SeqBoat ({bits("seqboat")}) cannot be told apart, the
-    last with {100 * (own.activation_rate or 0):.0f} % of its tokens active and {own.forward_flops / mega.forward_flops:.0%} of
-    MEGA's forward FLOPs. Softmax transformers come last ({bits("transformer")}): they must learn to look at their
-    neighbours, which a convolution or a decay does from the start, and 300 updates are few. {edge} of the {len(best)} are best at the highest learning rate, so
-    it should have gone higher, and the order among those may change there, and in longer runs."""
+    last with {100 * (own.activation_rate or 0):.0f} % of its tokens active and
+    {100 * own.forward_flops / mega.forward_flops:.0f} % of MEGA's forward FLOPs. Softmax transformers come last
+    ({bits("transformer")}): they must learn to look at their neighbours, which a convolution or a decay does from the
+    start, and 300 updates are few. {edge} of the {len(best)} are best at the highest learning rate, so it should have
+    gone higher, and the order among those may change there, and in longer runs."""
 
 
 READ = {"recall": _recall, "listops": _listops, "text": _text}
