@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 LANDED = ("6f3bfa4", "195fb1d")
 """The layer of the first landed version, and the last one before attention worked by chunks."""
 SHAPES = ("listops", "image", "pathx", "enwik8")
-REPEATS = 9
+REPEATS = 21
 WORKER = """
 import sys, time
 from benchmarks.cases import CASES, layer_and_input, training_step
@@ -102,7 +102,7 @@ def history(commits: Sequence[str], shapes: Sequence[str] = SHAPES, repeats: int
 
 
 def _git(*arguments: str) -> None:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"git {' '.join(arguments)}: {done.stderr.strip()}; a whole clone has all commits")
 

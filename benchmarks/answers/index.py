@@ -10,7 +10,7 @@ QUESTIONS = {
     "memory": "How large a working memory does Pathfinder need?",
     "temperature": "Tempered or Gumbel: what drives the decisions?",
     "kernels": "Which SSM kernel?",
-    "scaling": "How do activation and span scale?",
+    "scaling": "How do quality and activation scale with size?",
     "modalities": "Memory and span by modality",
     "multimodal": "Beyond 100,000 tokens, across modalities",
     "web": "Production data: a web corpus",
@@ -27,6 +27,14 @@ benchmark score.
 
 `make answers` runs all of them, `make answer Q=memory` one. The same files with `scale=paper` are meant for GPUs
 (`seqboat submit answers/memory task=32px scale=paper ...`, [cluster.md](cluster.md)).
+
+**How to read them.** *Active* is the share of tokens that SeqBoat (Ren et al. 2023, arXiv 2306.11197) sends through
+attention. It depends on width, learning rate, updates, and on the price or the dial of the recipe as much as on the
+task, so rates of one task on different pages are of different models, and none of them is what the task needs. How
+much it needs is a front: quality at each rate, from `never` to `always`, as in [results_recall.md](results_recall.md).
+*text* is the next byte under learning, scaling and modalities, and a class of documents under temperature and kernels.
+*Told apart* means p < 0.05 of paired differences over shared seeds, corrected for the number of comparisons (Holm);
+± and brackets are 95 % intervals, not corrected. With three seeds, much that is there is not told apart.
 """
 OTHERS = {
     "results_speed.md": "speed and memory of the layer, streaming, the framework's overhead (`make bench`)",
