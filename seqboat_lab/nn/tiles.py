@@ -51,15 +51,17 @@ class _ByChunks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, biases, tiling: Tiling, bias: Bias, scale: float, function: Callable) -> Tensor:
         q, k, v = tiling.queries(q).mul_(scale), tiling.slots(k), tiling.slots(v)
-        scores = q.new_empty(tiling.tiles, tiling.T, tiling.width)
+        chunks, kept = _chunks(tiling), any(ctx.needs_input_grad)
+        scores = q.new_empty(tiling.tiles if kept else chunks[0].stop, tiling.T, tiling.width)
         o = v.new_empty(tiling.tiles, tiling.T, v.shape[1])
         keys, values, entries = tiling.windows(k), tiling.windows(v), biases.to(q.dtype)
         indices = []
-        for some in _chunks(tiling):
+        for some in chunks:
             index = bias.index(*tiling.pairs(some)).flatten(1)  # (tiles, T * width)
-            torch.index_select(entries, 0, index.flatten(), out=scores[some].view(-1))
-            torch.baddbmm(scores[some], q[some], keys[some].mT, out=scores[some])
-            torch.bmm(function(scores[some]).to(v.dtype), values[some], out=o[some])
+            s = scores[some] if kept else scores[: len(index)]
+            torch.index_select(entries, 0, index.flatten(), out=s.view(-1))
+            torch.baddbmm(s, q[some], keys[some].mT, out=s)
+            torch.bmm(function(s).to(v.dtype), values[some], out=o[some])
             if ctx.needs_input_grad[3]:
                 indices.append(index)
         ctx.save_for_backward(q, k, v, scores, biases, *indices)

@@ -5,7 +5,9 @@ import itertools
 import pytest
 import torch
 
+from seqboat_lab.analysis.cost import peak_of_tensors
 from seqboat_lab.config import ConfigError, ModelConfig
+from seqboat_lab.config.configurator import AlwaysConfig
 from seqboat_lab.nn import tiles
 from tests.nn.oracle import dense_layer
 
@@ -56,6 +58,19 @@ def test_auto_is_a_rule_of_device_and_function(attention, on_cuda):
     chosen = tiles.TileAttention(attention, "auto")
     assert (chosen.way(cuda=False), chosen.way(cuda=True)) == ("chunks", on_cuda)
     assert tiles.TileAttention(attention, "matmul").way(cuda=False) == "matmul"
+
+
+def test_chunks_keep_no_scores_without_gradients(make_layer, monkeypatch):
+    monkeypatch.setattr(tiles, "CHUNK", 2**14)
+    x = torch.randn(1, 3000, 12, dtype=torch.double)
+    peak, found = {}, {}
+    for backend in ("matmul", "chunks"):
+        layer = make_layer(attention_backend=backend, memory_size=100, configurator=AlwaysConfig())
+        with torch.no_grad():
+            peak[backend] = peak_of_tensors(lambda layer=layer, backend=backend: found.update({backend: layer(x).y}))
+    torch.testing.assert_close(found["chunks"], found["matmul"], rtol=1e-12, atol=1e-12)
+    scores = 3000 * (50 + 200) * 8  # bytes
+    assert peak["chunks"] < scores < peak["matmul"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
