@@ -5,8 +5,6 @@ then take turns, so that a noisy moment hits them alike. Memory is what a step's
 """
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,9 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.measure import ROOT, in_own_process
 from benchmarks.tables import TITLES, table
 
-ROOT = Path(__file__).parents[1]
 LANDED = ("6f3bfa4", "195fb1d")
 """The layer of the first landed version, and the last one before attention worked by chunks."""
 SHAPES = ("listops", "image", "pathx", "enwik8")
@@ -45,11 +43,10 @@ class Version:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        self.environment = {**os.environ, "PYTHONPATH": str(directory), "KINETO_LOG_LEVEL": "9"}
+        command = [sys.executable, "-c", WORKER]  # it imports from where it runs
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER], cwd=directory, env=self.environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            command, cwd=directory, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self._answer()
 
     def _answer(self) -> str:
@@ -66,11 +63,7 @@ class Version:
 
     def memory(self, shape: str) -> float:
         """MB of tensors that one training step takes at most."""
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.memory", shape, "ours"], cwd=self.directory, env=self.environment,
-            text=True, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        return json.loads(done.stdout.splitlines()[-1])["tensor_bytes"] / 1e6
+        return in_own_process("memory", shape, "ours", root=self.directory)["tensor_bytes"] / 1e6
 
     def end(self) -> None:
         self.process.kill()

@@ -56,10 +56,13 @@ def matmul_rate(size: int = 2048) -> float:
     return 2 * size**3 / seconds(lambda: a @ b, repeats=9)
 
 
-def in_own_process(module: str, *arguments: str) -> Any:
-    """What `python -m benchmarks.<module>` prints as its last line, JSON: peak memory starts from nothing there."""
+ROOT = Path(__file__).parents[1]
+
+
+def in_own_process(module: str, *arguments: str, root: Path = ROOT) -> Any:
+    """What `python -m benchmarks.<module>` prints as its last line, JSON, in the checkout `root`: peak memory starts
+    from nothing there."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    root = Path(__file__).parents[1]
     quiet = {**os.environ, "KINETO_LOG_LEVEL": "9"}  # torch's profiler tells of itself
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, env=quiet, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -85,9 +85,9 @@ class ModelConfig:
     attention: Literal["softmax", "relu2", "laplace"] = "softmax"
     """Attention function over the scores."""
     attention_backend: Literal["auto", "matmul", "chunks", "sdpa"] = "auto"
-    """How attention is computed, equal but for rounding: batched matmuls, the same a few tiles at a time (`chunks`, for
-    CPUs), or torch's fused kernel (softmax only), which keeps less memory on CUDA. `auto` is `chunks` on a CPU; on CUDA
-    `sdpa` for the softmax, else `matmul`."""
+    """How attention is computed, equal but for rounding: batched matmuls (`matmul`), the same a few tiles at a time in
+    less memory (`chunks`), or torch's fused kernel (`sdpa`, softmax only). `auto` is `chunks` on a CPU; on CUDA `sdpa`
+    for the softmax, else `matmul`."""
     position: Literal["bias", "local", "rotary"] = "bias"
     """Bias by original distance, by distance among active tokens, or rotation by original position."""
     max_positions: int = 2048

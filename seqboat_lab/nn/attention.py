@@ -31,8 +31,8 @@ class Memory(NamedTuple):
 
 
 def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterable[Tensor]:
-    """The outputs of `linear` of the given sizes. In training each is a product with a gradient of its own: the
-    gradients of parts of one product are copied together first (a seventh of the projections' time)."""
+    """The outputs of `linear` of the given sizes. In training each is a product with a gradient of its own: those of
+    parts of one product would be copied together first."""
     if not torch.is_grad_enabled():
         return linear(x).split(sizes, dim=-1)
     return map(F.linear, repeat(x), linear.weight.split(sizes), linear.bias.split(sizes))

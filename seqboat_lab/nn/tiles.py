@@ -50,7 +50,7 @@ class _ByChunks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, biases, tiling: Tiling, bias: Bias, scale: float, function: Callable) -> Tensor:
-        q, k, v = tiling.queries(q).mul_(scale), tiling.slots(k), tiling.slots(v)
+        q, k, v = tiling.queries(q * scale), tiling.slots(k), tiling.slots(v)
         chunks, kept = _chunks(tiling), any(ctx.needs_input_grad)
         scores = q.new_empty(tiling.tiles if kept else chunks[0].stop, tiling.T, tiling.width)
         o = v.new_empty(tiling.tiles, tiling.T, v.shape[1])
@@ -99,16 +99,16 @@ def _chunks(tiling: Tiling) -> list[slice]:
 class TileAttention:
     """Tokens q, k (n, z), v (n, h) -> (n, h).
 
-    backend: `matmul`, `chunks` (the same, faster on CPUs), `sdpa` (softmax only), or `auto`: on CUDA `sdpa` for the
-    softmax, which keeps no weights of the size of the tiles' windows, and else `matmul`; on CPUs `chunks`. A rule and
-    no measurement, so that numbers repeat.
+    backend: `matmul`, `chunks` (the same in less memory), `sdpa` (softmax only), or `auto`: `chunks` on a CPU, `sdpa`
+    for the softmax on CUDA, which keeps no weights of the size of the tiles' windows, and else `matmul`. A rule and no
+    measurement, so that numbers repeat.
     """
 
     def __init__(self, attention: str, backend: str):
         self.attention, self.backend = attention, backend
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, tiling: Tiling, bias: Bias, scale: float) -> Tensor:
-        backend, function = self.way(q.is_cuda), ATTENTION_FUNCTIONS[self.attention]
+        backend, function = self.way(q.device.type), ATTENTION_FUNCTIONS[self.attention]
         if backend == "chunks":
             if torch.is_autocast_enabled(q.device.type):
                 q, k, v = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k, v))
@@ -118,9 +118,10 @@ class TileAttention:
             o = by_sdpa(*tensors, scale) if backend == "sdpa" else by_matmul(*tensors, scale, function)
         return o.flatten(0, 1)[: tiling.n]
 
-    def way(self, cuda: bool) -> str:
+    def way(self, device: str) -> str:
+        """The backend on this type of device; how many chunks there are depends on the input, so none are compiled."""
         if self.backend != "auto":
             return self.backend
-        if not cuda:
-            return "matmul" if torch.compiler.is_compiling() else "chunks"
-        return "sdpa" if self.attention == "softmax" else "matmul"
+        if device == "cpu" and not torch.compiler.is_compiling():
+            return "chunks"
+        return "sdpa" if device == "cuda" and self.attention == "softmax" else "matmul"

@@ -45,9 +45,7 @@ class BatchClock(L.LightningModule):
         update, part = divmod(self.batches_seen, self.config.trainer.accumulate)
         share = part * self.config.trainer.devices + self.global_rank
         entropy = np.random.SeedSequence([self.config.seed, update, share])
-        # for a CPU without `torch.manual_seed`, which writes down the call stack for each kind of GPU not yet woken
-        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
-        seed(int(entropy.generate_state(1, np.uint64)[0]))
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
     def tick(self, tokens: torch.Tensor | int) -> None:
         """Count one batch of `tokens` real tokens; a scalar on the device is not waited for."""

@@ -56,8 +56,8 @@ def test_the_fused_kernel_is_refused_where_it_would_be_another_function(attentio
 @pytest.mark.parametrize(("attention", "on_cuda"), [("softmax", "sdpa"), ("relu2", "matmul"), ("laplace", "matmul")])
 def test_auto_is_a_rule_of_device_and_function(attention, on_cuda):
     chosen = tiles.TileAttention(attention, "auto")
-    assert (chosen.way(cuda=False), chosen.way(cuda=True)) == ("chunks", on_cuda)
-    assert tiles.TileAttention(attention, "matmul").way(cuda=False) == "matmul"
+    assert (chosen.way("cpu"), chosen.way("cuda"), chosen.way("mps")) == ("chunks", on_cuda, "matmul")
+    assert tiles.TileAttention(attention, "matmul").way("cpu") == "matmul"
 
 
 def test_chunks_keep_no_scores_without_gradients(make_layer, monkeypatch):

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from seqboat_lab.nn.ssm.recurrence import recurrence
 
-BLOCK = (64, 2048)  # channels and tokens that a CPU transposes at a time: half the time of torch's own copy, or less
+BLOCK = (
+    64,
+    2048,
+)  # channels and tokens that a CPU transposes at a time: torch's own copy of a whole transpose uses one thread
 CHUNK = 64  # measured on CPU: 32 to 128 are alike, beyond that the Toeplitz part dominates
 
 
@@ -118,7 +121,7 @@ class _Transpose(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return x.t().contiguous()
         out = x.new_empty(x.shape[1], x.shape[0])
         rows, columns = BLOCK if x.shape[0] > x.shape[1] else BLOCK[::-1]
