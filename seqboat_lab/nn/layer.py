@@ -136,7 +136,7 @@ class SeqBoatLayer(nn.Module):
     def _combine(self, x: Tensor, s: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """silu(s + y + x); a causal layer drops out s + y together, a bidirectional one dropped y before."""
         if self.config.bidirectional:
-            return F.silu(extract(s + x, y, index))
+            return F.silu(extract(s + x, y, index, in_place=True))
         return F.silu(self.dropout(extract(s, y, index)) + x)
 
     def _norm_token(self, x: Tensor) -> Tensor:

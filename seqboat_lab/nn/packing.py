@@ -32,9 +32,10 @@ def compress(x: Tensor, packing: Packing) -> Tensor:
     return x.flatten(0, 1).index_select(0, packing.index)
 
 
-def extract(base: Tensor, packed: Tensor, index: Tensor) -> Tensor:
+def extract(base: Tensor, packed: Tensor, index: Tensor, in_place: bool = False) -> Tensor:
     """`base` (..., d) plus `packed` (n, d) at the flat places `index` of the active tokens."""
-    return base.flatten(0, -2).index_add(0, index, packed.to(base.dtype)).view_as(base)
+    flat, packed = base.flatten(0, -2), packed.to(base.dtype)
+    return (flat.index_add_(0, index, packed) if in_place else flat.index_add(0, index, packed)).view_as(base)
 
 
 def attention_span(active: Tensor, memory_size: int, bidirectional: bool) -> tuple[Tensor, Tensor]:

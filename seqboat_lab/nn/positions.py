@@ -28,6 +28,12 @@ class Bias(nn.Module):
 
     table: Tensor
     """(m - 1,) biases of pairs that may meet."""
+    by_rank = False
+    """Whether distance is counted in active tokens, or else in the original sequence."""
+    center = 0
+    """Which entry distance 0 takes."""
+    reach = 0
+    """What distances are clamped to."""
 
     def rotate(self, x: Tensor, position: Tensor) -> Tensor:
         """Queries or keys x (n, z) at original positions (n,)."""
@@ -40,7 +46,8 @@ class Bias(nn.Module):
     def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
         """Of each pair: how far the key stands from the query in original positions and in active tokens, and whether
         it may not be read -> which entry it takes, of the same shape."""
-        raise NotImplementedError
+        distance = rank_distance if self.by_rank else distance
+        return distance.clamp(-self.reach, self.reach).add_(self.center).masked_fill_(outside, len(self.table))
 
     def forward(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
         """The biases themselves."""
@@ -58,17 +65,14 @@ class Rotary(Bias):
     def rotate(self, x: Tensor, position: Tensor) -> Tensor:
         return rotate(x, position)
 
-    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
-        return outside.int()
-
 
 class BiasTable(Bias):
-    """A learned bias for every distance: a table of 2M - 1 entries, index M - 1 + distance."""
+    """A learned bias for every distance: a table of 2M - 1 entries."""
 
-    def __init__(self, reach: int):
+    def __init__(self, size: int):
         super().__init__()
-        self.reach = reach  # M
-        self.table = nn.Parameter(torch.empty(2 * reach - 1))
+        self.reach = self.center = size - 1  # size = M
+        self.table = nn.Parameter(torch.empty(2 * size - 1))
         nn.init.trunc_normal_(self.table, std=0.02, a=-0.04, b=0.04)
 
 
@@ -78,20 +82,16 @@ class OriginalDistanceBias(BiasTable):
     def __init__(self, max_positions: int, memory_size: int):
         super().__init__(max_positions)
 
-    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
-        index = distance.clamp(1 - self.reach, self.reach - 1).add_(self.reach - 1)
-        return index.masked_fill_(outside, len(self.table))
-
 
 class ActiveDistanceBias(BiasTable):
     """`local`: by distance counted in active tokens, M = 3w, shifted by w as in the authors' code."""
 
+    by_rank = True
+
     def __init__(self, max_positions: int, memory_size: int):
         super().__init__(3 * memory_size)
-        self.shift = memory_size
-
-    def index(self, distance: Tensor, rank_distance: Tensor, outside: Tensor) -> Tensor:
-        return (rank_distance + (self.shift + self.reach - 1)).masked_fill_(outside, len(self.table))
+        self.center += memory_size
+        self.reach = memory_size
 
 
 POSITIONS: dict[str, Callable[[int, int], Bias]] = {

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from seqboat_lab.nn.chunks import attend_by_chunks
 from seqboat_lab.nn.positions import Bias
-from seqboat_lab.nn.tiling import Tiling, add_windows, windows
+from seqboat_lab.nn.tiling import Tiling, windows
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -41,61 +41,6 @@ def by_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).squeeze(1)
 
 
-CHUNK = 2**19  # pairs of query and key, 2 MB in float32
-
-
-class _ByChunks(torch.autograd.Function):
-    """`by_matmul` a few tiles at a time, so that what lies between two matmuls stays in a core's cache; only the scores
-    are kept for the gradient. Tokens q, k (n, z), v (n, h) -> (tiles, T, h); biases (m,) as `Bias.entries`."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, biases, tiling: Tiling, bias: Bias, scale: float, function: Callable) -> Tensor:
-        q, k, v = tiling.queries(q * scale), tiling.slots(k), tiling.slots(v)
-        chunks, kept = _chunks(tiling), any(ctx.needs_input_grad)
-        scores = q.new_empty(tiling.tiles if kept else chunks[0].stop, tiling.T, tiling.width)
-        o = v.new_empty(tiling.tiles, tiling.T, v.shape[1])
-        keys, values, entries = tiling.windows(k), tiling.windows(v), biases.to(q.dtype)
-        indices = []
-        for some in chunks:
-            index = bias.index(*tiling.pairs(some)).flatten(1)  # (tiles, T * width)
-            s = scores[some] if kept else scores[: len(index)]
-            torch.index_select(entries, 0, index.flatten(), out=s.view(-1))
-            torch.baddbmm(s, q[some], keys[some].mT, out=s)
-            torch.bmm(function(s).to(v.dtype), values[some], out=o[some])
-            if ctx.needs_input_grad[3]:
-                indices.append(index)
-        ctx.save_for_backward(q, k, v, scores, biases, *indices)
-        ctx.tiling, ctx.scale, ctx.function = tiling, scale, function
-        return o
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple:
-        (q, k, v, scores, biases, *indices), tiling, chunks = ctx.saved_tensors, ctx.tiling, _chunks(ctx.tiling)
-        keys, values = tiling.windows(k), tiling.windows(v)
-        grad_q, grad_k, grad_v = torch.empty_like(q), tiling.blocks(k), tiling.blocks(v)
-        grad_biases = biases.new_zeros(chunks[0].stop, len(biases))  # rows that both cores can add to
-        for i, some in enumerate(chunks):
-            with torch.enable_grad():
-                s = scores[some].detach().requires_grad_()
-                p = ctx.function(s).to(v.dtype)
-            (grad_s,) = torch.autograd.grad(p, s, torch.bmm(grad[some], values[some].mT))
-            add_windows(grad_v[some.start :], torch.bmm(p.detach().mT, grad[some]))
-            add_windows(grad_k[some.start :], torch.bmm(grad_s.mT, q[some]))
-            torch.bmm(grad_s, keys[some], out=grad_q[some])
-            if indices:
-                added = grad_s.flatten(1).to(biases.dtype)
-                grad_biases[: len(added)].scatter_add_(1, indices[i].long(), added)
-        grad_q = grad_q.mul_(ctx.scale).flatten(0, 1)[: tiling.n]
-        return grad_q, tiling.tokens(grad_k), tiling.tokens(grad_v), grad_biases.sum(0), None, None, None, None
-
-
-def _chunks(tiling: Tiling) -> list[slice]:
-    """Some tiles each, a power of two: cores share them evenly."""
-    size = 1 << max(1, CHUNK // (tiling.T * tiling.width)).bit_length() - 1
-    return [slice(first, min(first + size, tiling.tiles)) for first in range(0, tiling.tiles, size)]
-
-
 class TileAttention:
     """Tokens q, k (n, z), v (n, h) -> (n, h).
 
@@ -112,10 +57,9 @@ class TileAttention:
         if backend == "chunks":
             if torch.is_autocast_enabled(q.device.type):
                 q, k, v = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k, v))
-            o = _ByChunks.apply(q, k, v, bias.entries(), tiling, bias, scale, function)
-        else:
-            tensors = tiling.queries(q), windows(k, tiling), windows(v, tiling), bias(*tiling.pairs())
-            o = by_sdpa(*tensors, scale) if backend == "sdpa" else by_matmul(*tensors, scale, function)
+            return attend_by_chunks(q, k, v, tiling, bias, scale, function)
+        tensors = tiling.queries(q), windows(k, tiling), windows(v, tiling), bias(*tiling.pairs())
+        o = by_sdpa(*tensors, scale) if backend == "sdpa" else by_matmul(*tensors, scale, function)
         return o.flatten(0, 1)[: tiling.n]
 
     def way(self, device: str) -> str:

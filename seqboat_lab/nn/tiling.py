@@ -28,17 +28,18 @@ class Tiling:
         self.fill = self.tiles * self.T - self.n
         around = (self.back, self.ahead + self.fill)
         self.row, self.position = F.pad(row, around, value=-1).int(), F.pad(position, around).int()
+        self.slot = torch.arange(len(self.row), dtype=torch.int32, device=row.device)
         key = torch.arange(self.width, device=row.device) - self.back
         self.offset = key - torch.arange(self.T, device=row.device).unsqueeze(1)  # (T, width)
         self.far = (self.offset < -self.back) | (self.offset > self.ahead)
 
     def queries(self, x: Tensor) -> Tensor:
         """(n, d) -> (tiles, T, d)"""
-        return F.pad(x, (0, 0, 0, self.fill)).view(self.tiles, self.T, x.shape[1])
+        return _padded(x, 0, self.fill).view(self.tiles, self.T, x.shape[1])
 
     def slots(self, x: Tensor) -> Tensor:
         """(n, d) -> what windows are cut from, (back + tiles * T + ahead, d)"""
-        return F.pad(x, (0, 0, self.back, self.ahead + self.fill))
+        return _padded(x, self.back, self.ahead + self.fill)
 
     def windows(self, slots: Tensor) -> Tensor:
         """-> a view (tiles, width, d): tile i holds the slots from i * T on."""
@@ -60,6 +61,11 @@ class Tiling:
         own_row, own_position = (t[own].view(-1, self.T, 1)[tiles] for t in (self.row, self.position))
         outside = (row != own_row).logical_or_(self.far)
         return position - own_position, self.offset.expand(outside.shape), outside
+
+
+def _padded(x: Tensor, before: int, after: int) -> Tensor:
+    """(n, d) -> (before + n + after, d); `F.pad` writes what it pads twice."""
+    return torch.cat([x.new_zeros(before, x.shape[1]), x, x.new_zeros(after, x.shape[1])]) if before + after else x
 
 
 def add_windows(blocks: Tensor, grad: Tensor) -> None:

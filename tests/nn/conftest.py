@@ -17,6 +17,12 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def torch_alone(monkeypatch):
+    """Nothing in C: torch's operations, as on a GPU."""
+    monkeypatch.setenv("SEQBOAT_NATIVE", "0")
+
+
 @pytest.fixture(scope="session")
 def make_layer():
     def make(seed: int = 0, **fields) -> SeqBoatLayer:

@@ -19,7 +19,10 @@ from seqboat_lab.nn.ssm import make_ssm
 from tests.nn.mixers.conftest import make_config
 from tests.nn.pretend import OnCuda, PretendCuda, left_behind, on_cuda
 
-pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'", "ignore:.*layers stream with")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'", "ignore:.*layers stream with"),
+    pytest.mark.usefixtures("torch_alone"),
+]
 B, L, D = 2, 21, 12
 PADDING = torch.arange(L) >= torch.tensor([[L], [9]])
 COUNT = "aten.nonzero in packing.py:pack"

@@ -8,7 +8,7 @@ import torch
 from seqboat_lab.analysis.cost import peak_of_tensors
 from seqboat_lab.config import ConfigError, ModelConfig
 from seqboat_lab.config.configurator import AlwaysConfig
-from seqboat_lab.nn import tiles
+from seqboat_lab.nn import chunks, tiles
 from tests.nn.oracle import dense_layer
 
 
@@ -16,13 +16,17 @@ from tests.nn.oracle import dense_layer
     ("backend", "attention", "position", "bidirectional"),
     [
         (backend, attention, *rest)
-        for backend, attention in itertools.product(("sdpa", "matmul", "chunks"), ("softmax", "relu2", "laplace"))
+        for backend, attention in itertools.product(
+            ("sdpa", "matmul", "chunks", "chunks in C"), ("softmax", "relu2", "laplace")
+        )
         for rest in itertools.product(("bias", "local", "rotary"), (True, False))
         if backend != "sdpa" or attention == "softmax"
     ],
 )
 def test_every_way_equals_the_dense_loops(make_layer, monkeypatch, backend, attention, position, bidirectional):
-    monkeypatch.setattr(tiles, "CHUNK", 2 * 16 * 24)  # two tiles at a time
+    monkeypatch.setattr(chunks, "CHUNK", 2 * 16 * 24)  # two tiles at a time
+    backend, *in_c = backend.split(" in ")
+    monkeypatch.setenv("SEQBOAT_NATIVE", "1" if in_c else "0")
     layer = make_layer(attention_backend=backend, attention=attention, position=position, bidirectional=bidirectional)
     x = torch.randn(2, 45, 12, dtype=torch.double, requires_grad=True)
     cotangent = torch.randn(2, 45, 12, dtype=torch.double)
@@ -61,7 +65,7 @@ def test_auto_is_a_rule_of_device_and_function(attention, on_cuda):
 
 
 def test_chunks_keep_no_scores_without_gradients(make_layer, monkeypatch):
-    monkeypatch.setattr(tiles, "CHUNK", 2**14)
+    monkeypatch.setattr(chunks, "CHUNK", 2**14)
     x = torch.randn(1, 3000, 12, dtype=torch.double)
     peak, found = {}, {}
     for backend in ("matmul", "chunks"):

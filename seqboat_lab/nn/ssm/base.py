@@ -7,6 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqboat_lab.native.library import native
+from seqboat_lab.native.scan import scan
 from seqboat_lab.nn.checks import check_tokens
 from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
 
@@ -86,8 +88,12 @@ class SSM(AtLeastFloat32, ABC):
         with torch.autocast(x.device.type, enabled=False):  # the powers of modes near 1 need float32
             x = x if x.dtype == torch.float64 else x.float()
             hidden = not_finite(x) if padding_mask is None else padding_mask | not_finite(x)
-            y, state = self.filter(x.masked_fill(hidden.unsqueeze(-1), 0.0), state, need_state)
-            return torch.addcmul(y, self.omega, x), state
+            return self.respond(x, hidden, state, need_state)
+
+    def respond(self, x: Tensor, hidden: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
+        """Filter and skip of x (B, L, d), whose hidden tokens (B, L) the filter does not see."""
+        y, state = self.filter(x.masked_fill(hidden.unsqueeze(-1), 0.0), state, need_state)
+        return y + self.omega * x, state
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One token: x (B, d) -> y (B, d) and the next state."""
@@ -137,6 +143,12 @@ class DiagonalSSM(SSM):
     def by_direction(self, t: Tensor) -> Tensor:
         """(R * d, n), the backward direction's channels last -> (R, d, n)."""
         return t.view(self.directions, -1, t.shape[-1])
+
+    def respond(self, x: Tensor, hidden: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
+        endless = self.truncation is None or state is not None or need_state
+        if endless and x.shape[1] and native(x) is not None:
+            return scan(x, hidden, self.omega, *self.modes(), state, need_state)
+        return super().respond(x, hidden, state, need_state)
 
     def filter(self, x: Tensor, state: Tensor | None, need_state: bool) -> tuple[Tensor, Tensor | None]:
         log_decay, weight = self.modes()

@@ -1,0 +1,74 @@
+"""Compiles the C files beside this one, once for each kind of processor, and loads them.
+
+With `SEQBOAT_NATIVE=0` in the environment, or no C compiler, torch computes the same, to rounding.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
+
+
+def native(x: Tensor) -> ctypes.CDLL | None:
+    """The library for tensors like `x`, or None where torch has to do: not on a CPU, in half precision, in a model
+    that is being compiled, without a C compiler, or not wanted."""
+    if x.device.type != "cpu" or x.dtype not in TYPES or os.environ.get("SEQBOAT_NATIVE") == "0":
+        return None
+    return None if torch.compiler.is_compiling() else _library(x.dtype)
+
+
+def loaded(x: Tensor) -> ctypes.CDLL:
+    """The library for tensors like `x`, where `native` said that there is one."""
+    library = _library(x.dtype)
+    assert library is not None
+    return library
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    compiler = shutil.which(os.environ.get("CC") or "cc")
+    if compiler is None:
+        return None
+    real, integer = TYPES[dtype]
+    command = [compiler, *FLAGS, f"-DREAL={real}", f"-DINTEGER={integer}", *map(str, SOURCES)]
+    path = _cache() / f"{real}-{_fingerprint(command)}.so"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as directory:  # several workers may be at it
+                new = Path(directory) / path.name
+                subprocess.run([*command, "-o", str(new)], check=True, capture_output=True)
+                new.replace(path)
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.CalledProcessError):  # no such flags, no OpenMP, no directory to write to
+        return None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqboat_lab"
+
+
+def _fingerprint(command: list[str]) -> str:
+    """Of what the compiled file depends on: nodes of a cluster that share a home may have different processors."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
+    kind = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    parts = [*command, platform.machine(), *sorted(kind), *(source.read_text() for source in SOURCES)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def pointer(x: Tensor | None) -> ctypes.c_void_p:
+    """Where a contiguous tensor begins; NULL for None."""
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
