@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.positions import POSITIONS
 from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention
 from seqboat_lab.nn.tiling import Tiling
@@ -56,8 +57,8 @@ class WorkingMemoryAttention(nn.Module):
         self.beta = nn.Parameter(torch.zeros(2, self.z))
         nn.init.trunc_normal_(self.gamma, std=0.02, a=-0.04, b=0.04)
         self.position = POSITIONS[config.position](config.max_positions, self.w)
-        self.dropout = nn.Dropout(config.dropout if config.bidirectional else 0.0)
-        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.dropout if config.bidirectional else 0.0)
+        self.hidden_dropout = Dropout(config.hidden_dropout)
 
     def project(self, m: Tensor, position: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """m (n, d), confidence (n, 1) -> q, k (n, z), v and gate (n, h)."""

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.norms import NORMS
 
 
@@ -17,7 +18,7 @@ class FeedForward(nn.Module):
         assert config.ffn_hidden is not None  # there is no such block where it is
         self.fc1 = nn.Linear(config.d_model, config.ffn_hidden)
         self.fc2 = nn.Linear(config.ffn_hidden, config.d_model)
-        self.hidden_dropout, self.dropout = nn.Dropout(config.hidden_dropout), nn.Dropout(config.dropout)
+        self.hidden_dropout, self.dropout = Dropout(config.hidden_dropout), Dropout(config.dropout)
         for linear in (self.fc1, self.fc2):
             nn.init.trunc_normal_(linear.weight, std=0.02, a=-0.04, b=0.04)
             nn.init.zeros_(linear.bias)

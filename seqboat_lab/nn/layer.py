@@ -10,6 +10,7 @@ from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.attention import Memory, WorkingMemoryAttention
 from seqboat_lab.nn.checks import check_same_dtype, check_streams, check_tokens, refuse_tracing
 from seqboat_lab.nn.configurator import Decision, make_configurator
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.norms import NORMS
 from seqboat_lab.nn.packing import compress, extract, pack
 from seqboat_lab.nn.ssm import make_ssm
@@ -49,7 +50,7 @@ class SeqBoatLayer(nn.Module):
         self.configurator = make_configurator(config.configurator, d, number)
         self.hx_proj = nn.Linear(d, self.configurator.logits + d)
         self.attention = WorkingMemoryAttention(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for linear in (self.hx_proj, self.attention.mx_proj, self.attention.h_proj):
             nn.init.trunc_normal_(linear.weight, std=0.02, a=-0.04, b=0.04)
             nn.init.zeros_(linear.bias)

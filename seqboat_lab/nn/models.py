@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqboat_lab.config.mixers import SeqBoatMixerConfig
 from seqboat_lab.config.model import ENCODER_CONFIGS, ModelConfig
 from seqboat_lab.nn.checks import check_mask, check_sequences, found
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.feed_forward import FeedForward
 from seqboat_lab.nn.layer import LayerOutput
 from seqboat_lab.nn.mixers import BlockOutput, make_layer
@@ -201,7 +202,7 @@ class Classifier(nn.Module):
         self.encoder = ENCODER_CONFIGS.implementation(config.kind)(config)
         self.hidden = nn.Linear(4 * d if pair else d, hidden)
         self.output = nn.Linear(hidden, num_classes, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
         nn.init.xavier_uniform_(self.output.weight)
@@ -235,7 +236,7 @@ class LanguageModel(nn.Module):
             raise ValueError(f"a language model is a stack of layers; model.kind {config.kind} is none")
         self.scale = math.sqrt(config.d_model)
         self.embedding = TokenEmbedding(vocab_size, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = SeqBoat(config)
         self.encoder.final_norm = LayerNorm(config.d_model, affine=False)
 

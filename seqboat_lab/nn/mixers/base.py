@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.checks import check_same_dtype, check_tokens
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.norms import NORMS
 from seqboat_lab.nn.ssm.base import FLOPs
 
@@ -171,7 +172,7 @@ class Block(nn.Module):
         self.mixer = BothWays(config, number, kind) if twice else kind(config, number)
         self.feed_forward = kind.feed_forward(config, number)
         self.norms = nn.ModuleList(NORMS[config.norm](config.d_model) for _ in self.parts)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def parts(self) -> list[Mixer]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.checks import check_same_dtype, check_tokens
 from seqboat_lab.nn.configurator import Decision
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.layer import LayerOutput
 from seqboat_lab.nn.mixers.base import MLP
 from seqboat_lab.nn.mixers.transformer import Attention
@@ -58,7 +59,7 @@ class ModLayer(nn.Module):
         self.predictor = nn.Sequential(nn.Linear(d, max(1, d // 2)), nn.ReLU(), nn.Linear(max(1, d // 2), 1))
         self.norm1, self.norm2 = NORMS[config.norm](d), NORMS[config.norm](d)
         self.attention, self.mlp = Attention(config), MLP(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.normal_(self.router.weight, std=0.02)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, state: RoutedCache | None = None) -> LayerOutput:

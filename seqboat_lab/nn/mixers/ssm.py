@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.checks import check_same_dtype, check_tokens
+from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.mixers.base import BlockOutput
 from seqboat_lab.nn.norms import NORMS
 from seqboat_lab.nn.ssm import make_ssm
@@ -22,7 +23,7 @@ class SSMLayer(nn.Module):
         self.norm = NORMS[config.norm](config.d_model)
         self.ssm = make_ssm(config.ssm, config.d_model, config.bidirectional)
         self.skip_proj = nn.Linear(config.d_model, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.trunc_normal_(self.skip_proj.weight, std=0.02, a=-0.04, b=0.04)
         nn.init.zeros_(self.skip_proj.bias)
 
