@@ -20,7 +20,7 @@ from tests.inference.test_streaming import make_language_model, text  # noqa: F4
 
 KINDS = {name: kind for name, kind in WEIGHTS.items() if kind is not None}
 each_kind = pytest.mark.parametrize("kind", KINDS)
-SIZES = [(1, 1), (5, 3), (16, 17), (31, 64), (64, 31), (100, 130), (512, 514)]  # (in, out): of no block, and of whole ones
+SIZES = [(1, 1), (5, 3), (16, 17), (31, 64), (64, 31), (100, 130), (512, 514)]  # (in, out), of blocks and of none
 
 
 def linear(size: tuple[int, int] = (100, 130), bias: bool = True, seed: int = 0) -> nn.Linear:

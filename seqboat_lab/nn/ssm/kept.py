@@ -13,9 +13,10 @@ class Kept:
     """The last result of a computation, for as long as the tensors that it was made from stay as they are.
 
     Those must be frozen: none asks for gradients, so no optimiser writes to them (a fused one does so without
-    counting; who trains in between calls `forget`). They count as changed where one was written to, replaced or moved; what is written through `.data` is
-    not seen. Nothing is kept while gradients are enabled, under `torch.compile`, or of tensors that count no writes
-    (made in inference mode, or of a type of their own). Copies and pickles start empty.
+    counting; who trains in between calls `forget`). They count as changed where one was written to, replaced or
+    moved; what is written through `.data` is not seen. Nothing is kept while gradients are enabled, under
+    `torch.compile`, or of tensors that count no writes (made in inference mode, or of a type of their own). Copies
+    and pickles start empty.
     """
 
     def __init__(self) -> None:

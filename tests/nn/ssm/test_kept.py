@@ -49,7 +49,9 @@ CHANGES = {
     "an optimiser": lambda ssm: fine_tune(ssm),
     "an optimiser, and frozen again": lambda ssm: fine_tune(ssm).requires_grad_(False),
     "put in its place": lambda ssm: [setattr(p, "data", 0.9 * p) for p in ssm.parameters()],
-    "other parameters": lambda ssm: [setattr(ssm, n, nn.Parameter(0.9 * p, False)) for n, p in [*ssm.named_parameters()]],
+    "other parameters": lambda ssm: [
+        setattr(ssm, n, nn.Parameter(0.9 * p, False)) for n, p in [*ssm.named_parameters()]
+    ],
     "to float64": lambda ssm: ssm.double(),
 }
 
