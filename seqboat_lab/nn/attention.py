@@ -39,8 +39,8 @@ def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterable[Tensor]:
 
 
 def rows_times(held: Tensor, row: Tensor, x: Tensor) -> Tensor:
-    """held[row] x: (B, a, b), row (n,), x (n, b) -> (n, a). On CPUs without a copy of held[row], which takes longer than
-    the products."""
+    """held[row] x: (B, a, b), row (n,), x (n, b) -> (n, a). On CPUs without a copy of held[row], which takes
+    longer than the products."""
     if held.device.type == "cpu":
         return torch.stack([held[r] @ each for r, each in zip(row.tolist(), x, strict=True)])
     return torch.bmm(held if len(row) == len(held) else held[row], x.unsqueeze(2)).squeeze(2)
