@@ -51,6 +51,7 @@ def main(quick: bool = False) -> None:
         "lengths": lambda: [_length(name) for name in lengths],
         "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
+        "weights": lambda: in_own_process("streaming", "weights"),
         "ratios": lambda: _ratios(quick, result["streaming"]),
         "operations": lambda: [operations(kind) for kind in MIXER_CONFIGS],
         "overhead": lambda: [overhead()],

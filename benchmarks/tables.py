@@ -15,6 +15,7 @@ TITLES = {
     "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 9)",
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
     "streaming": "Streaming, 12 layers of width 512",
+    "weights": "Streaming, 12 layers of width 512: a token of one stream, and of eight at once, by the weights' type",
     "recipes": "A training step of a whole recipe",
     "operations": "What one layer of the ListOps shape dispatches in a training step, and how often the CPU waits",
     "overhead": "Training lra/listops_short: the framework beside a plain loop",

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", help="test (default), val or train")
     sub.add_argument("--mode", default="blocks", help="of text: blocks (default), or streaming: one pass")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+    sub.add_argument("--weights", default="float32", help="as float32 (default), bf16 or int8")
     instead = sub.add_mutually_exclusive_group()
     instead.add_argument("--rates", help="instead at each of these activation rates: 0.05,0.1,0.5,1")
     help = "instead beside the same decisions at other places of each sequence, drawn by SEED"
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--show-activation", action="store_true", help="colour by the share of layers that activate")
     sub.add_argument("--checkpoint", default="best", help="best (default) or last")
+    sub.add_argument("--weights", default="float32", help="as float32 (default), bf16 or int8: fewer bytes a token")
 
     add_sweep_commands(add)
     add_submit(add)
@@ -131,6 +133,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         if getattr(options, option) is not None and options.mode != "blocks":
             problem = f"{options.mode} does not go with --{option.replace('_', '-')}; expected blocks"
             raise ConfigError("--mode", problem)
+        if getattr(options, option) is not None and options.weights != "float32":
+            problem = f"{options.weights} does not go with --{option.replace('_', '-')}; expected float32"
+            raise ConfigError("--weights", problem)
     if options.rates is not None:
         from seqboat_lab.analysis.metrics_table import print_curve
         from seqboat_lab.inference.rate_curve import parse_rates, rate_curve
@@ -146,10 +151,19 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
 
     def tell(values: dict[str, float]) -> None:
-        print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint", values)
+        held = "" if options.weights == "float32" else f", {options.weights} weights"
+        print_metrics(f"{options.run_dir}, {options.split} split, {options.checkpoint} checkpoint{held}", values)
         sys.stdout.flush()
 
-    evaluate(options.run_dir, options.split, options.mode, options.checkpoint, options.overrides, tell)
+    evaluate(
+        options.run_dir,
+        options.split,
+        options.mode,
+        options.checkpoint,
+        options.overrides,
+        tell,
+        options.weights,
+    )
 
 
 def _shuffle(options: argparse.Namespace) -> None:
@@ -176,7 +190,7 @@ def _generate(options: argparse.Namespace) -> None:
     require(0 < options.top_p <= 1, "--top-p", options.top_p, "a number above 0, up to 1")
     check_number("--seed", options.seed, 0, LARGEST_SEED)
     prompt = read_prompt(options.prompt_file) if options.prompt_file else os.fsencode(options.prompt)
-    model = load_language_model(options.run_dir, options.checkpoint)
+    model = load_language_model(options.run_dir, options.checkpoint, options.weights)
     text = generate(model, prompt, options.bytes, options.temperature, options.top_p, options.seed)
     transcript = Transcript(sys.stdout.buffer, options.show_activation)
     try:

@@ -117,7 +117,7 @@ def test_files_with_changed_bytes(name, edits):
     is_right_or_one_line(["config", "changed.yaml"])
 
 
-GRAMMAR = ["fit", "config", "describe", "data", "status", "prepare", "sheet", "evaluate", "generate", "report", "--rate", "--root", "--resume", "--run-dir", "--seed", "--bytes", "--temperature", "--top-p", "--checkpoint", "--split", "--mode", "--processes", "--size", "--from", "--prompt", "--", "-h", "-x", *NAMES, "image", "nothing", "changed.yaml", ".", "0.5", "nan", "-1"]  # fmt: skip
+GRAMMAR = ["fit", "config", "describe", "data", "status", "prepare", "sheet", "evaluate", "generate", "report", "--rate", "--root", "--resume", "--run-dir", "--seed", "--bytes", "--temperature", "--top-p", "--checkpoint", "--weights", "--split", "--mode", "--processes", "--size", "--from", "--prompt", "--", "-h", "-x", *NAMES, "image", "nothing", "changed.yaml", ".", "0.5", "nan", "-1"]  # fmt: skip
 arguments = st.lists(st.one_of(st.sampled_from(GRAMMAR), overrides, words), max_size=6)
 commands = st.one_of(
     arguments,

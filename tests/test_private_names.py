@@ -108,6 +108,22 @@ def test_lightnings_progress_has_the_counts_that_checkpoints_are_corrected_in():
             assert {"ready", "started", "processed", "completed"} <= counts.keys()
 
 
+def test_torch_multiplies_bf16_by_int8_with_a_scale_a_row():
+    """`torch._weight_int8pack_mm`, seen in torch 2.15: on CPUs no public operation reads int8 weights as they are and
+    leaves the activations unquantised. It reads past the end of rows that are no multiple of 16, which is not checked."""
+    x, held, scale = torch.ones(2, 32, dtype=torch.bfloat16), torch.full((3, 32), 2, dtype=torch.int8), torch.arange(3)
+    y = torch._weight_int8pack_mm(x, held, scale.bfloat16())
+    assert y.tolist() == [[0.0, 64.0, 128.0]] * 2
+
+
+def test_torch_counts_what_is_written_to_a_tensor():
+    """`Tensor._version`, seen in torch 2.15: what is kept between streamed tokens (`nn/ssm/kept.py`) asks for it."""
+    t = torch.zeros(2)
+    before = t._version
+    t.detach().add_(1)
+    assert t._version == before + 1
+
+
 def test_torch_has_tensors_without_values_and_modes_that_see_every_operation():
     """`Tensor._make_wrapper_subclass` and `torch.utils._python_dispatch`, seen in torch 2.15: what tests/nn/pretend.py
     and benchmarks/operations.py are made of."""

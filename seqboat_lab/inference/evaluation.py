@@ -14,6 +14,7 @@ from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Split
 from seqboat_lab.data.tasks.language import LanguageDataModule
 from seqboat_lab.inference.streaming import stream
+from seqboat_lab.inference.weights import WEIGHTS, with_weights
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.checkpoints import read_checkpoint
 from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
@@ -52,14 +53,21 @@ def load_run(
     return module.eval(), datamodule
 
 
-def load_language_model(run_dir: str | Path, checkpoint: str = "best") -> LanguageModel:
-    """The model of a run on text. Raises `ConfigError` as `load_run` does, and for a classifier's run."""
+def load_language_model(run_dir: str | Path, checkpoint: str = "best", weights: str = "float32") -> LanguageModel:
+    """The model of a run on text, frozen, in evaluation mode.
+
+    Args:
+        weights: how it holds its matrices, see `seqboat_lab.inference.weights.with_weights`.
+
+    Raises `ConfigError` as `load_run` does, for a classifier's run, and for other weights.
+    """
+    choose("--weights", weights, WEIGHTS, "kind of weights")
     quiet()
     module, datamodule = load_run(run_dir, checkpoint)
     if datamodule.spec.head != "language_model":
         raise ConfigError(str(run_dir), f"holds a classifier ({module.config.task}), which cannot write text; "
                           "expected a run of a language model, such as text_tiny")  # fmt: skip
-    return cast(LanguageModel, module.model).to(root_device(module))
+    return cast(LanguageModel, with_weights(module.model, weights).to(root_device(module)))
 
 
 def evaluate(
@@ -69,6 +77,7 @@ def evaluate(
     checkpoint: str = "best",
     overrides: Sequence[str] = (),
     tell: Callable[[dict[str, float]], None] = lambda values: None,
+    weights: str = "float32",
 ) -> dict[str, float]:
     """The metrics of a validation (without `val/`) on a whole split, also written into the run directory; of several
     processes, the first one returns and writes them.
@@ -78,14 +87,17 @@ def evaluate(
             those that are scored, over `trainer.devices` processes; `streaming`: in one go through the recurrent state.
             Other tasks know only `blocks`.
         tell: is given the metrics before they are written, which may fail.
+        weights: how the model holds its matrices, see `seqboat_lab.inference.weights.with_weights`.
 
     The result does not depend on batch size, workers or processes. Raises `ConfigError` and `DataError`.
     """
     run_dir = Path(run_dir)
     choose("--split", split, ("train", "val", "test"), "split")
     choose("--mode", mode, ("blocks", "streaming"), "mode")
+    choose("--weights", weights, WEIGHTS, "kind of weights")
     quiet()
     module, datamodule = load_run(run_dir, checkpoint, overrides)
+    with_weights(module.model, weights)
     datamodule.prepare_data()
     language = datamodule.spec.head == "language_model"
     name = split if not language else f"{split}_{mode}"
@@ -98,7 +110,9 @@ def evaluate(
     if not values:
         return {}
     tell(values)
-    text = to_json({"checkpoint": checkpoint, "metrics": values}, indent=2) + "\n"
+    held = {} if weights == "float32" else {"weights": weights}
+    name = "_".join([name, *held.values()])
+    text = to_json({"checkpoint": checkpoint, **held, "metrics": values}, indent=2) + "\n"
     with run_files(run_dir):
         write_text(run_dir / f"evaluation_{name}.json", text)
     return values

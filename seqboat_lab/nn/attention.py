@@ -39,6 +39,14 @@ def parts(linear: nn.Linear, x: Tensor, sizes: list[int]) -> Iterable[Tensor]:
     return map(F.linear, repeat(x), linear.weight.split(sizes), linear.bias.split(sizes))
 
 
+def rows_times(held: Tensor, row: Tensor, x: Tensor) -> Tensor:
+    """held[row] x: (B, a, b), row (n,), x (n, b) -> (n, a). On CPUs without a copy of held[row], which takes
+    longer than the products."""
+    if held.device.type == "cpu":
+        return torch.stack([held[r] @ each for r, each in zip(row.tolist(), x, strict=True)])
+    return torch.bmm(held if len(row) == len(held) else held[row], x.unsqueeze(2)).squeeze(2)
+
+
 class WorkingMemoryAttention(nn.Module):
     """The gated attention unit: projections of active tokens, local attention among them, gate, output."""
 
@@ -115,20 +123,17 @@ class WorkingMemoryAttention(nn.Module):
         """
         here = torch.full_like(row, position)
         q, k, v, gate = self.project(m, here, confidence)
-        key, value, held_position, count = self._of_rows(memory, row)
+        held_position, count = memory.position[row], memory.count[row]
         age = 1 + (count.unsqueeze(1) - 1 - torch.arange(self.w, device=m.device)) % self.w  # 1..w; (n, w)
         outside = F.pad(age > count.unsqueeze(1), (0, 1), value=False)  # the token itself comes last; (n, w+1)
         distance = F.pad(held_position - position, (0, 1))
         bias = self.position(distance, F.pad(-age, (0, 1)), outside)
-        scores = torch.cat([torch.bmm(key, q.unsqueeze(2)).squeeze(2), (q * k).sum(-1, keepdim=True)], dim=1)
+        scores = torch.cat([rows_times(memory.key, row, q), (q * k).sum(-1, keepdim=True)], dim=1)
         p = self.function(bias + self.scale * scores).to(v.dtype)  # (n, w+1)
-        o = torch.bmm(p[:, None, :-1], value).squeeze(1) + p[:, -1:] * v
+        o = rows_times(memory.value.mT, row, p[:, :-1]) + p[:, -1:] * v
         return self.output(o, gate), self._remember(
             memory, row, k, v, here, count, in_place=not torch.is_grad_enabled()
         )
-
-    def _of_rows(self, memory: Memory, row: Tensor) -> Memory:
-        return memory if len(row) == len(memory.count) else Memory(*(t[row] for t in memory))
 
     def _remember(
         self, memory: Memory, row: Tensor, k: Tensor, v: Tensor, position: Tensor, rank: Tensor, in_place: bool

@@ -64,7 +64,7 @@ class SeqBoatLayer(nn.Module):
         """
         refuse_tracing()
         check_tokens(x, self.config.d_model, padding_mask)
-        check_same_dtype(x, self.hx_proj.weight)
+        check_same_dtype(x, self.hx_proj.bias)
         if state is not None:
             check_streams(len(state.memory.count), len(x))
         if state is not None and padding_mask is not None:
@@ -107,7 +107,7 @@ class SeqBoatLayer(nn.Module):
         on how much came before. The state passed in must not be used again.
         """
         check_tokens(x.unsqueeze(1), self.config.d_model)
-        check_same_dtype(x, self.hx_proj.weight)
+        check_same_dtype(x, self.hx_proj.bias)
         check_streams(len(state.memory.count), len(x))
         xn = self._norm_token(x) if self.config.prenorm else x
         m, ssm_state = self.ssm.step(xn, state.ssm)
@@ -129,7 +129,7 @@ class SeqBoatLayer(nn.Module):
 
         A token that is not finite is not active: attention works on tiles of several rows, and would spread it.
         """
-        m = self.dropout(F.silu(m.to(self.hx_proj.weight.dtype)))
+        m = self.dropout(F.silu(m.to(self.hx_proj.bias.dtype)))
         u, s = self.hx_proj(m).split([self.configurator.logits, m.shape[-1]], dim=-1)
         decision: Decision = self.configurator(u, position)
         return decision._replace(active=decision.active & torch.isfinite(m.detach().sum(-1))), s, m

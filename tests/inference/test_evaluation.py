@@ -95,6 +95,21 @@ def test_the_command_prints_tables(language_run, capsys):
     assert "span_p95" in printed
 
 
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+@pytest.mark.parametrize("mode", ["blocks", "streaming"])
+def test_the_command_tells_what_fewer_bytes_change_and_keeps_it_beside_the_rest(language_run, capsys, weights, mode):
+    exact = evaluate(language_run, "val", mode)
+    path = language_run / f"evaluation_val_{mode}.json"
+    kept = path.read_text()
+    assert main(["evaluate", str(language_run), "--split", "val", "--mode", mode, "--weights", weights]) == 0
+    assert f"{weights} weights" in " ".join(capsys.readouterr().out.split())
+    written = json.loads((language_run / f"evaluation_val_{mode}_{weights}.json").read_text())
+    assert written["weights"] == weights
+    assert written["metrics"]["bpc"] == pytest.approx(exact["bpc"], rel=0.01)
+    assert written["metrics"]["bpc"] != exact["bpc"]
+    assert path.read_text() == kept
+
+
 def test_the_command_writes_text(language_run, capfdbinary):
     common = ["generate", str(language_run), "--prompt", "the c", "--bytes", "20", "--seed", "3"]
     assert main(common) == 0
@@ -102,6 +117,8 @@ def test_the_command_writes_text(language_run, capfdbinary):
     assert plain.out.startswith(b"the c")
     assert len(plain.out) == 25
     assert b"20 bytes, " in plain.err
+    assert main([*common, "--weights", "int8"]) == 0
+    assert len(capfdbinary.readouterr().out) == 25
     assert main([*common, "--show-activation"]) == 0
     assert b"\x1b[48;5;" in capfdbinary.readouterr().out
     prompt = b"\xff\xfe"
@@ -120,6 +137,9 @@ def test_the_command_writes_text(language_run, capfdbinary):
         (["evaluate", "RUN", "--checkpoint", "last"], "last.ckpt: does not exist; this run has the checkpoints best"),
         (["evaluate", "RUN", "model.d_model=32"], "best.ckpt: does not hold this run's model: size mismatch"),
         (["evaluate", "RUN", "data.path=nowhere"], "nowhere: no such file or folder"),
+        (["evaluate", "RUN", "--weights", "int4"], "--weights: unknown kind of weights 'int4' (did you mean 'int8'?)"),
+        (["evaluate", "RUN", "--weights", "int8", "--rates", "0.5"], "--weights: int8 does not go with --rates"),
+        (["generate", "RUN", "--weights", "fp16"], "--weights: unknown kind of weights 'fp16'"),
         (["generate", "RUN", "--prompt", ""], "--prompt: is empty"),
         (["generate", "RUN", "--seed", "-1"], "--seed: -1 is not possible here"),
         (["generate", "RUN", "--seed", str(2**64)], "--seed: 18446744073709551616 is not possible here"),

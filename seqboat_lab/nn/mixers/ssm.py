@@ -29,7 +29,7 @@ class SSMLayer(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, state: Any = None) -> BlockOutput:
         check_tokens(x, self.config.d_model, padding_mask)
-        check_same_dtype(x, self.skip_proj.weight)
+        check_same_dtype(x, self.skip_proj.bias)
         if state is not None and padding_mask is not None:
             raise ValueError("a carried state goes with unpadded segments; give either state or padding_mask")
         xn = self.norm(x, padding_mask) if self.config.prenorm else x
@@ -50,7 +50,7 @@ class SSMLayer(nn.Module):
         return y if self.config.prenorm else self._norm_token(y), None, state
 
     def _combine(self, x: Tensor, m: Tensor) -> Tensor:
-        s = self.skip_proj(self.dropout(F.silu(m.to(self.skip_proj.weight.dtype))))
+        s = self.skip_proj(self.dropout(F.silu(m.to(self.skip_proj.bias.dtype))))
         return F.silu((s if self.config.bidirectional else self.dropout(s)) + x)
 
     def _norm_token(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqboat_lab.native.library import native
 from seqboat_lab.native.scan import scan
 from seqboat_lab.nn.checks import check_tokens
+from seqboat_lab.nn.ssm.kept import Kept, T
 from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
 
 
@@ -65,6 +66,7 @@ class SSM(AtLeastFloat32, ABC):
     def __init__(self, d_model: int, bidirectional: bool):
         super().__init__()
         self.bidirectional = bidirectional
+        self._kept = Kept()
         self.omega = nn.Parameter(torch.empty(d_model))
         self.init_skip(self.omega)
 
@@ -85,6 +87,8 @@ class SSM(AtLeastFloat32, ABC):
         if self.bidirectional and (state is not None or need_state):
             raise ValueError("a bidirectional SSM has no state to carry; build it with bidirectional=False")
         check_tokens(x, len(self.omega), padding_mask)
+        if torch.is_grad_enabled():  # it may be about to be trained
+            self._kept.forget()
         with torch.autocast(x.device.type, enabled=False):  # the powers of modes near 1 need float32
             x = x if x.dtype == torch.float64 else x.float()
             hidden = not_finite(x) if padding_mask is None else padding_mask | not_finite(x)
@@ -96,11 +100,16 @@ class SSM(AtLeastFloat32, ABC):
         return y + self.omega * x, state
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token: x (B, d) -> y (B, d) and the next state."""
+        """One token: x (B, d) -> y (B, d) and the next state. A frozen kernel (`requires_grad_(False)`) computes what
+        its parameters alone decide at the first token, and again only where they changed."""
         with torch.autocast(x.device.type, enabled=False):
             x = x if x.dtype == torch.float64 else x.float()
             y, state = self.advance(x.masked_fill(not_finite(x).unsqueeze(-1), 0.0), state)
             return torch.addcmul(y, self.omega, x), state
+
+    def once(self, compute: Callable[[], T]) -> T:
+        """What `compute` makes of parameters and buffers, kept as `Kept` says; one computation a kernel."""
+        return self._kept((*self.parameters(), *self.buffers()), compute)
 
     @abstractmethod
     def filter(self, x: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
@@ -171,10 +180,15 @@ class DiagonalSSM(SSM):
         return log_decay.new_zeros(batch, *log_decay.shape[1:])
 
     def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        log_decay, weight = self.modes()
-        state = torch.exp(log_decay[0]) * state + x.unsqueeze(-1)  # (B, d, n)
-        y = (weight[0] * state).sum(-1)
+        decay, weight = self.once(self._step_modes)
+        state = decay * state + x.unsqueeze(-1)  # (B, d, n)
+        y = (weight * state).sum(-1)
         return (y.real if y.is_complex() else y), state
+
+    def _step_modes(self) -> tuple[Tensor, Tensor]:
+        """a and w, each (d, n)."""
+        log_decay, weight = self.modes()
+        return torch.exp(log_decay[0]), weight[0]
 
 
 def scan_flops(d_model: int, rows: int, bidirectional: bool, length: int, truncation: int | None) -> FLOPs:

@@ -37,7 +37,7 @@ class MIMODiagonalSSM(SSM):
         return log_decay.new_zeros(batch, log_decay.shape[1])
 
     def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        log_decay, B, C = self.system()
+        log_decay, B, C = self.once(self.system)
         state = torch.exp(log_decay[0]) * state + self._drive(x, B).squeeze(-2)
         return self._read(state.unsqueeze(-2), C), state
 

@@ -100,7 +100,7 @@ class S4(SSM):
         return C.new_zeros(batch, *C.shape)
 
     def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        system = self.system()
+        system = self.once(self.system)
         state = system.advance(state, x)
         return system.read(state), state
 
