@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+HERE = Path(__file__).parent
+SOURCES = sorted(HERE.glob("*.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
 
@@ -65,7 +66,12 @@ def _fingerprint(command: list[str]) -> str:
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
     kind = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
-    parts = [*command, platform.machine(), *sorted(kind), *(source.read_text() for source in SOURCES)]
+    parts = [
+        *command,
+        platform.machine(),
+        *sorted(kind),
+        *(source.read_text() for source in sorted(HERE.glob("*.[ch]"))),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

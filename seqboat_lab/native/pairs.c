@@ -4,14 +4,7 @@
    Compiled for one REAL, float or double. Tile i of T queries reads the slots from i T on, `width` of them; query t is
    slot `back` + t among these and may read the keys from `back` before it to `ahead` after it that stand in its row. */
 
-#include <stdint.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define LANES ((int)(64 / sizeof(REAL)))
-
-typedef REAL vec __attribute__((vector_size(64)));
-typedef INTEGER ints __attribute__((vector_size(64))); /* of REAL's size; a comparison of vec gives 0 or -1 */
+#include "vector.h"
 
 typedef struct {
     const int32_t *row, *place; /* of each slot; a pair's bias is that of the distance place[key] - place[query]: */
@@ -20,24 +13,6 @@ typedef struct {
     int64_t tiles, T, width, back, ahead;
     int64_t softmax; /* or else relu2 */
 } pairs;
-
-INLINE vec larger(vec a, vec b) {
-    ints which = a > b;
-    return (vec)(((ints)a & which) | ((ints)b & ~which));
-}
-
-/* exp of x <= 0: 2^k exp(r), |r| <= log(2) / 2, by the Taylor series to the last digit of float or double */
-INLINE vec exponential(vec x) {
-    const int is_float = sizeof(REAL) == 4;
-    const int bias = is_float ? 127 : 1023, mantissa = is_float ? 23 : 52, terms = is_float ? 7 : 13;
-    const REAL high = is_float ? 0.693359375 : 0x1.62e42fee00000p-1; /* their sum is log(2) */
-    const REAL low = is_float ? -2.12194440e-4 : 0x1.a39ef35793c76p-33;
-    x = larger(x, (vec){0} - (REAL)(is_float ? 87 : 708));
-    ints k = __builtin_convertvector(x * (REAL)1.4426950408889634 - (REAL)0.5, ints); /* rounds towards 0 */
-    vec whole = __builtin_convertvector(k, vec), r = (x - whole * high) - whole * low, series = {0};
-    for (int i = terms; i > 0; i--) series = (1 + series) * r * ((REAL)1 / i);
-    return (1 + series) * (vec)((k + bias) << mantissa);
-}
 
 /* Scores with their bias -> weights, in place, over `keys` neighbours; what fills up the last vector is not read. */
 INLINE void weights(vec *s, int64_t keys, int softmax) {

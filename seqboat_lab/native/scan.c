@@ -5,16 +5,12 @@
    comes c = 1 - a, and h - c h is computed: near a = 1, c keeps the digits that a has lost. The modes read 0 where a
    token is hidden. The gradient keeps the states before every SEGMENT-th token and computes those between them again. */
 
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define LANES ((int)(64 / sizeof(REAL)))
+#include "vector.h"
+
 #define SEGMENT 32
 #define AHEAD 16
-#define INLINE static inline __attribute__((always_inline))
-
-typedef REAL vec __attribute__((vector_size(64)));
 
 /* How one row's block of at most LANES channels is read in one direction. */
 typedef struct {
@@ -28,12 +24,6 @@ typedef struct {
     REAL *x, *decay, *weight, *state, *omega; /* of decay: sum_t lambda_t conj(h_(t-1)) */
 } gradient;
 
-INLINE vec load(const REAL *from, int lanes) {
-    vec v = {0};
-    memcpy(&v, from, lanes * sizeof(REAL));
-    return v;
-}
-
 /* Of token t; asks for one to come, since no processor foresees reads that are more than a page apart. */
 INLINE vec next_of(const REAL *x, int64_t t, const block *b, int ahead, int lanes) {
     __builtin_prefetch(x + (t + ahead) * b->step);
@@ -45,8 +35,6 @@ INLINE vec input(const block *b, int64_t t, int lanes) {
     vec x = next_of(b->x, t, b, AHEAD, lanes);
     return b->hidden[b->step > 0 ? t : -t] ? (vec){0} : x;
 }
-
-static void store(REAL *to, vec v, int lanes) { memcpy(to, &v, lanes * sizeof(REAL)); }
 
 /* (lanes, m) -> m vectors, and back; NULL stands for zeros */
 static void to_vectors(vec *to, const REAL *from, int64_t m, int lanes) {
@@ -93,9 +81,39 @@ INLINE void forward(block b, REAL *y, REAL *new_state, vec *work, int add, const
     if (new_state) from_vectors(new_state, h, m, lanes);
 }
 
-/* lambda_t, the gradient of h_t, is conj(w) g_t + conj(a) lambda_(t+1). */
+/* lambda_t, the gradient of h_t, is conj(w) g_t + conj(a) lambda_(t+1). Goes back over `tokens` with G modes in
+   registers; h holds the states of m planes before the first token and after each; adds Re lambda_t to sums[t]. */
+INLINE void adjoint(const vec *c, const vec *w, vec *lambda, vec *dw, vec *dc, const vec *h, int64_t m, const vec *g,
+                    vec *sums, int64_t tokens, const int P, const int G) {
+    vec l[G * P], decay[G * P], weight[G * P], now[G * P];
+    for (int k = 0; k < G * P; k++) l[k] = lambda[k], decay[k] = dc[k], weight[k] = dw[k], now[k] = h[tokens * m + k];
+    for (int64_t t = tokens; t-- > 0;) {
+        vec sum = sums[t];
+        for (int k = 0; k < G * P; k += P) {
+            vec before = h[t * m + k];
+            l[k] += w[k] * g[t];
+            weight[k] += g[t] * now[k];
+            decay[k] += l[k] * before;
+            sum += l[k];
+            if (P == 2) {
+                vec im = h[t * m + k + 1];
+                l[k + 1] -= w[k + 1] * g[t];
+                weight[k + 1] -= g[t] * now[k + 1];
+                decay[k] += l[k + 1] * im;
+                decay[k + 1] += l[k + 1] * before - l[k] * im;
+                now[k + 1] = im;
+            }
+            now[k] = before;
+            decayed(l + k, l + k, c + k, P, -1); /* what is left of it one token earlier */
+        }
+        sums[t] = sum;
+    }
+    for (int k = 0; k < G * P; k++) lambda[k] = l[k], dc[k] = decay[k], dw[k] = weight[k];
+}
+
 INLINE void backward(block b, const REAL *grad, const REAL *grad_state, gradient to, vec *work, int add, const int P,
                      const int lanes) {
+    const int G = 4 / P;
     int64_t m = b.n * P, segments = (b.L + SEGMENT - 1) / SEGMENT;
     vec *c = work, *w = c + m, *lambda = w + m, *dw = lambda + m, *dc = dw + m, *h = dc + m;
     vec *kept = h + (SEGMENT + 1) * m, omega = {0};
@@ -103,37 +121,25 @@ INLINE void backward(block b, const REAL *grad, const REAL *grad_state, gradient
     to_vectors(lambda, grad_state, m, lanes), to_vectors(dw, NULL, m, lanes), to_vectors(dc, NULL, m, lanes);
     for (int64_t s = 1; s < segments; s++) {
         memcpy(h, kept + (s - 1) * m, m * sizeof(vec));
-        for (int64_t t = (s - 1) * SEGMENT; t < s * SEGMENT; t++)
-            advance(h, h, c, input(&b, t, lanes), b.n, P);
+        for (int64_t t = (s - 1) * SEGMENT; t < s * SEGMENT; t++) advance(h, h, c, input(&b, t, lanes), b.n, P);
         memcpy(kept + s * m, h, m * sizeof(vec));
     }
     for (int64_t s = segments, end = b.L; s-- > 0; end = s * SEGMENT) {
-        int64_t first = s * SEGMENT;
+        int64_t first = s * SEGMENT, tokens = end - first, k = 0;
+        vec g[SEGMENT], sums[SEGMENT] = {{0}};
         memcpy(h, kept + s * m, m * sizeof(vec));
-        for (int64_t t = first; t < end; t++)
-            advance(h + (t - first + 1) * m, h + (t - first) * m, c, input(&b, t, lanes), b.n, P);
-        for (int64_t t = end; t-- > first;) {
-            const vec *before = h + (t - first) * m, *now = before + m;
-            vec g = next_of(grad, t, &b, -AHEAD, lanes), sum = {0};
-            for (int64_t k = 0; k < m; k += P) {
-                vec l[2] = {lambda[k] + w[k] * g}; /* what it is, then what is left of it one token earlier */
-                vec decay = dc[k] + l[0] * before[k];
-                sum += l[0];
-                if (P == 2) {
-                    l[1] = lambda[k + 1] - w[k + 1] * g;
-                    decay += l[1] * before[k + 1];
-                    dc[k + 1] += l[1] * before[k] - l[0] * before[k + 1];
-                    dw[k + 1] -= g * now[k + 1];
-                }
-                dw[k] += g * now[k];
-                dc[k] = decay;
-                decayed(l, l, c + k, P, -1);
-                memcpy(lambda + k, l, P * sizeof(vec));
-            }
-            if (b.hidden[b.step > 0 ? t : -t]) sum = (vec){0};
-            if (!add) omega += g * load(b.x + t * b.step, lanes);
-            sum += add ? load(to.x + t * b.step, lanes) : load(b.omega, lanes) * g;
-            store(to.x + t * b.step, sum, lanes);
+        for (int64_t t = 0; t < tokens; t++) {
+            g[t] = next_of(grad, first + t, &b, -SEGMENT, lanes);
+            advance(h + (t + 1) * m, h + t * m, c, input(&b, first + t, lanes), b.n, P);
+        }
+        for (; k + G * P <= m; k += G * P)
+            adjoint(c + k, w + k, lambda + k, dw + k, dc + k, h + k, m, g, sums, tokens, P, G);
+        for (; k < m; k += P) adjoint(c + k, w + k, lambda + k, dw + k, dc + k, h + k, m, g, sums, tokens, P, 1);
+        for (int64_t t = 0; t < tokens; t++) {
+            int64_t at = (first + t) * b.step;
+            if (b.hidden[b.step > 0 ? first + t : -first - t]) sums[t] = (vec){0};
+            if (!add) omega += g[t] * load(b.x + at, lanes);
+            store(to.x + at, sums[t] + (add ? load(to.x + at, lanes) : load(b.omega, lanes) * g[t]), lanes);
         }
     }
     from_vectors(to.weight, dw, m, lanes), from_vectors(to.decay, dc, m, lanes);

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.native.gate import gated
 from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.positions import POSITIONS
 from seqboat_lab.nn.tiles import ATTENTION_FUNCTIONS, TileAttention
@@ -69,14 +70,13 @@ class WorkingMemoryAttention(nn.Module):
         self.hidden_dropout = Dropout(config.hidden_dropout)
 
     def project(self, m: Tensor, position: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """m (n, d), confidence (n, 1) -> q, k (n, z), v and gate (n, h)."""
-        zz, gate, v = (F.silu(part) for part in parts(self.mx_proj, m, [self.z, self.h, self.h]))
+        """m (n, d), confidence (n, 1) -> q, k (n, z), v and what the gate is made of (n, h)."""
+        zz, gate, v = parts(self.mx_proj, m, [self.z, self.h, self.h])
+        zz = F.silu(zz)
+        v = gated(v, confidence.to(v.dtype)) if self.weigh_values else F.silu(v)
         q = self.position.rotate(torch.addcmul(self.beta[0], zz, self.gamma[0]), position)
         k = self.position.rotate(torch.addcmul(self.beta[1], zz, self.gamma[1]), position)
-        v = self.hidden_dropout(v)
-        if self.weigh_values:
-            v = v * confidence.to(v.dtype)
-        return q, k, v, gate
+        return q, k, self.hidden_dropout(v), gate
 
     def forward(
         self,
@@ -103,7 +103,7 @@ class WorkingMemoryAttention(nn.Module):
         return self.output(o, gate), memory if need_memory else None
 
     def output(self, o: Tensor, gate: Tensor) -> Tensor:
-        return self.dropout(self.h_proj(o.to(gate.dtype) * gate))
+        return self.dropout(self.h_proj(gated(gate, o.to(gate.dtype))))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, row: Tensor, position: Tensor) -> Tensor:
         """Each token against the keys of its row that are at most w slots away; q, k (n, z), v (n, h) -> (n, h)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.native.gate import gated
 from seqboat_lab.nn.checks import check_same_dtype, check_tokens
 from seqboat_lab.nn.dropout import Dropout
 from seqboat_lab.nn.norms import NORMS
@@ -107,7 +108,7 @@ class SwiGLU(TokenWise):
 
     def of_tokens(self, x: Tensor) -> Tensor:
         gate, value = self.fc1(x).chunk(2, dim=-1)
-        return self.fc2(F.silu(gate) * value)
+        return self.fc2(gated(gate, value))
 
     @staticmethod
     def flops(config: ModelConfig, length: int) -> FLOPs:

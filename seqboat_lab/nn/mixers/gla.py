@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.native.gate import gated
 from seqboat_lab.nn.mixers.base import Mixer, SwiGLU, normal
 from seqboat_lab.nn.mixers.fast import recurrence
 from seqboat_lab.nn.mixers.linear_attention import STRONGEST, channel_decay_flops, exact
@@ -62,7 +63,7 @@ class GatedLinearAttention(Mixer):
     def output(self, x: Tensor, o: Tensor) -> Tensor:
         """o (..., heads, V)"""
         o = self.norm(o.to(self.out_proj.weight.dtype)).flatten(-2)
-        return self.out_proj(F.silu(self.gate_proj(x)) * o)
+        return self.out_proj(gated(self.gate_proj(x), o))
 
     def init_state(self, batch: int) -> Tensor:
         d = self.v_proj.weight.shape[0]

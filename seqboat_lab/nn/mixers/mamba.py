@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.native.gate import gated
 from seqboat_lab.nn.mixers.base import Mixer, SwiGLU
 from seqboat_lab.nn.mixers.fast import recurrence
 from seqboat_lab.nn.mixers.linear_attention import exact, head_decay_flops
@@ -85,8 +86,7 @@ class Mamba(Mixer):
         return values, B, C, F.softplus(exact(dt)[0] + self.dt_bias)
 
     def output(self, y: Tensor, z: Tensor) -> Tensor:
-        gated = y.to(z.dtype) * F.silu(z)
-        return self.out_proj(self.norm(gated.to(self.norm.weight.dtype)))
+        return self.out_proj(self.norm(gated(z, y.to(z.dtype)).to(self.norm.weight.dtype)))
 
     def init_state(self, batch: int) -> MambaState:
         new = self.in_proj.weight.new_zeros

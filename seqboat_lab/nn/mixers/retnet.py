@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqboat_lab.config.model import ModelConfig
+from seqboat_lab.native.gate import gated
 from seqboat_lab.nn.mixers.base import MLP, Mixer
 from seqboat_lab.nn.mixers.fast import recurrence
 from seqboat_lab.nn.mixers.linear_attention import exact, head_decay_flops
@@ -73,7 +73,7 @@ class Retention(Mixer):
     def output(self, x: Tensor, o: Tensor) -> Tensor:
         """o (..., heads, 2 d / heads)"""
         o = self.norm(o.to(self.out_proj.weight.dtype)).flatten(-2)
-        return self.out_proj(F.silu(self.g_proj(x)) * o)
+        return self.out_proj(gated(self.g_proj(x), o))
 
     def init_state(self, batch: int) -> RetentionState:
         d = self.q_proj.weight.shape[1]
