@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.measure import DEVICE, wait
 from seqboat_lab.config import load_experiment
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.optim import make_optimizer
 
 
@@ -59,7 +60,7 @@ class _Validation(Callback):
 def _plain_loop(config, steps: int) -> dict[str, float]:
     import torch
 
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.prepare_data()
     data.setup()
     module = experiment.make_module(config, data).to(DEVICE)
@@ -69,7 +70,7 @@ def _plain_loop(config, steps: int) -> dict[str, float]:
     times = {"loading": 0.0, "compute": 0.0}
     for _ in range(steps):
         start = time.perf_counter()
-        batch = data.transfer_batch_to_device(next(batches), module.device, 0)
+        batch = module.transfer_batch_to_device(next(batches), module.device, 0)
         loaded = time.perf_counter()
         loss = torch.nn.functional.cross_entropy(module(batch).logits, batch.labels)
         optimizer.zero_grad()

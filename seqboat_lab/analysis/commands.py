@@ -92,6 +92,6 @@ def experiment_or_run(name: str, overrides: Sequence[str]) -> "ExperimentConfig"
     directory = Path(user_path(name, "config"))
     if not directory.is_dir():
         return load_experiment(name, overrides)
-    from seqboat_lab.training.run_directory import run_config
+    from seqboat_lab.training.run_config import run_config
 
     return run_config(directory, overrides)

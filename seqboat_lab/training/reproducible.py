@@ -10,6 +10,7 @@ import torch
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.data.loading.batch import Batch
+from seqboat_lab.training.lightning_data import task_of
 
 
 class DivergedError(UserError):
@@ -101,9 +102,8 @@ class BatchClock(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it
-        if datamodule is not None:
-            datamodule.start_batch = self.batches_seen
+        if (task := task_of(self.trainer)) is not None:
+            task.start_batch = self.batches_seen
 
 
 def real_tokens(batch: Batch) -> torch.Tensor | int:
