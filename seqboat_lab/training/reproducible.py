@@ -46,7 +46,11 @@ class BatchClock(L.LightningModule):
         update, part = divmod(self.batches_seen, self.config.trainer.accumulate)
         share = part * self.config.trainer.devices + self.global_rank
         entropy = np.random.SeedSequence([self.config.seed, update, share])
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        seed = int(entropy.generate_state(1, np.uint64)[0])
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # what torch.manual_seed does here beside much else
+        else:
+            torch.manual_seed(seed)
 
     def tick(self, tokens: torch.Tensor | int) -> None:
         """Count one batch of `tokens` real tokens; a scalar on the device is not waited for."""
