@@ -27,7 +27,7 @@ from seqboat_lab.inference.evaluation import load_run, root_device
 from seqboat_lab.inference.recall_by_distance import by_distance, recall_by_distance, seconds_per_step
 from seqboat_lab.training.experiment import quiet
 from seqboat_lab.training.results import code_version
-from seqboat_lab.training.run_directory import run_config
+from seqboat_lab.training.run_config import run_config
 
 STREAM = ("data.longest_piece=16384", "data.facts=1", "data.max_distance=200000")
 """Pieces of up to a second of audio, a fact in each: some 80 facts lie between the furthest question and its answer."""

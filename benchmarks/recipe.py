@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from benchmarks.measure import DEVICE, seconds
 from seqboat_lab.config import load_experiment
 from seqboat_lab.nn import Classifier
-from seqboat_lab.training.experiment import make_datamodule
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.results import peak_memory
 
 

@@ -19,7 +19,7 @@ from seqboat_lab.config import load_experiment
 from seqboat_lab.data.loading.segments import map_bytes
 from seqboat_lab.data.tasks.language import LanguageDataModule
 from seqboat_lab.inference.evaluation import evaluate
-from seqboat_lab.training.experiment import make_datamodule
+from seqboat_lab.training.model import make_datamodule
 
 PIECE = 1 << 22
 

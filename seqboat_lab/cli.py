@@ -5,14 +5,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from seqboat_lab import command
 from seqboat_lab.analysis.commands import add_commands, experiment_or_run
 from seqboat_lab.cluster.commands import add_submit
 from seqboat_lab.config.checks import LARGEST_SEED, ConfigError, require, user_path
+from seqboat_lab.process import end_with, importing
 from seqboat_lab.sweep.commands import MOST_PROCESSES, add_sweep_commands
 from seqboat_lab.terminal import Parser, check_number, open_streams, path
+from seqboat_lab.training.run_config import run_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:
         options.overrides += overrides
     return command.run(lambda: options.run(options))
+
+
+def command_line() -> NoReturn:
+    """What a shell calls: `main` in a process of its own."""
+    end_with(main)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,9 +132,6 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.metrics_table import print_metrics
-    from seqboat_lab.inference.evaluation import evaluate
-
     _check_checkpoint(options.checkpoint)
     for option in ("rates", "shuffle_decisions"):
         if getattr(options, option) is not None and options.mode != "blocks":
@@ -136,6 +140,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         if getattr(options, option) is not None and options.weights != "float32":
             problem = f"{options.weights} does not go with --{option.replace('_', '-')}; expected float32"
             raise ConfigError("--weights", problem)
+    run_config(options.run_dir)  # a mistake is told before torch is loaded
+    with importing():
+        from seqboat_lab.analysis.metrics_table import print_metrics
+        from seqboat_lab.inference.evaluation import evaluate
+
     if options.rates is not None:
         from seqboat_lab.analysis.metrics_table import print_curve
         from seqboat_lab.inference.rate_curve import parse_rates, rate_curve
@@ -180,15 +189,17 @@ def _shuffle(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.transcript import Transcript
-    from seqboat_lab.inference.evaluation import load_language_model
-    from seqboat_lab.inference.generation import generate, read_prompt
-
     _check_checkpoint(options.checkpoint)
     check_number("--bytes", options.bytes, 0, 10**9)
     check_number("--temperature", options.temperature, 0, 1e4)
     require(0 < options.top_p <= 1, "--top-p", options.top_p, "a number above 0, up to 1")
     check_number("--seed", options.seed, 0, LARGEST_SEED)
+    run_config(options.run_dir)  # a mistake is told before torch is loaded
+    with importing():
+        from seqboat_lab.analysis.transcript import Transcript
+        from seqboat_lab.inference.evaluation import load_language_model
+        from seqboat_lab.inference.generation import generate, read_prompt
+
     prompt = read_prompt(options.prompt_file) if options.prompt_file else os.fsencode(options.prompt)
     model = load_language_model(options.run_dir, options.checkpoint, options.weights)
     text = generate(model, prompt, options.bytes, options.temperature, options.top_p, options.seed)
@@ -228,7 +239,8 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _import_official(options: argparse.Namespace) -> None:
-    from seqboat_lab.official.import_run import DIFFERENCES, import_official
+    with importing():
+        from seqboat_lab.official.import_run import DIFFERENCES, import_official
 
     symbols = {}
     for pair in options.symbol:
@@ -259,7 +271,8 @@ def _prepare(options: argparse.Namespace) -> None:
         find_config(options.task, "task or experiment", DATA_CONFIGS)
         experiment = load_experiment(options.task, [f"data.{o}" for o in overrides])
         task, config = experiment.task, experiment.data
-    from seqboat_lab.data.prepare import prepare
+    with importing():
+        from seqboat_lab.data.prepare import prepare
 
     counts = prepare(task, config, options.archive, options.processes)
     print(f"{task} is ready under {config.root}: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()))
@@ -270,7 +283,8 @@ def _data_status(options: argparse.Namespace) -> None:
     from rich.table import Table
     from rich.text import Text  # of user's text nothing is markup
 
-    from seqboat_lab.data.prepare import status
+    with importing():
+        from seqboat_lab.data.prepare import status
 
     table = Table("task", "variant", "state", "train / val / test, or what to do", "place")
     colours = {"ready": "green", "files only": "yellow", "missing": "dim"}
@@ -289,4 +303,4 @@ def _sheet(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line()

@@ -9,7 +9,9 @@ from pathlib import Path
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.config.files import find_config
+from seqboat_lab.process import importing
 from seqboat_lab.terminal import complain, give_up_output, is_out_of_memory
+from seqboat_lab.training.run_config import run_config
 
 
 def run(action: Callable[[], int | None]) -> int:
@@ -52,9 +54,10 @@ def fit(config: str, overrides: Sequence[str], run_dir: Path | None = None, resu
     if resume_or_start and run_dir is None:
         raise ConfigError("--resume-or-start", "needs --run-dir: the directory that is the same every time")
     experiment_config = load_experiment(config, overrides)  # a mistake is told before torch is loaded
-    from seqboat_lab.training import experiment
-    from seqboat_lab.training.launch import is_restart, job
-    from seqboat_lab.training.run_directory import give_up, new_run_dir
+    with importing():
+        from seqboat_lab.training import experiment
+        from seqboat_lab.training.launch import is_restart, job
+        from seqboat_lab.training.run_directory import give_up, new_run_dir
 
     resume_or_start = resume_or_start or is_restart() or (run_dir is None and job() is not None)
     run_dir = run_dir or new_run_dir(find_config(config).name.removesuffix(".yaml"))
@@ -68,7 +71,9 @@ def fit(config: str, overrides: Sequence[str], run_dir: Path | None = None, resu
 
 def resume(run_dir: Path, overrides: Sequence[str]) -> None:
     """Goes on with the run in a directory, and tells where its results are."""
-    from seqboat_lab.training import experiment
+    run_config(run_dir, overrides)  # a mistake is told before torch is loaded
+    with importing():
+        from seqboat_lab.training import experiment
 
     _tell(experiment.resume(run_dir, overrides), run_dir)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from seqboat_lab.analysis import tables
 from seqboat_lab.analysis.information import decision_information
 from seqboat_lab.inference.shuffled import shuffled_decisions
-from seqboat_lab.training.run_directory import run_config
+from seqboat_lab.training.run_config import run_config
 
 Runs = list[tuple[str, int, Path]]
 """Task, number and directory of every run of a question."""

@@ -11,8 +11,8 @@ from seqboat_lab.analysis.statistics import Estimate, estimate
 from seqboat_lab.analysis.sweeps import Sweep, find_run, read_sweep
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml
-from seqboat_lab.training.experiment import make_datamodule
-from seqboat_lab.training.run_directory import run_config
+from seqboat_lab.training.model import make_datamodule
+from seqboat_lab.training.run_config import run_config
 
 MODEL, RATE, SEED = "model", "optim.lr", "seed"
 """The fields that such a sweep searches: whole models, their learning rate, the run's seed."""

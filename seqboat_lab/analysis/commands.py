@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqboat_lab.config.checks import user_path
+from seqboat_lab.process import importing
 from seqboat_lab.terminal import check_number, path
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ def add_commands(add: Add) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.report import PAPER, report
-    from seqboat_lab.analysis.sweeps import newest_sweep
+    with importing():
+        from seqboat_lab.analysis.report import PAPER, report
+        from seqboat_lab.analysis.sweeps import newest_sweep
 
     formats = [name.strip() for name in options.format.split(",") if name.strip()]
     directory = options.directory or newest_sweep()
@@ -56,7 +58,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from seqboat_lab.analysis.compare import compare
+    with importing():
+        from seqboat_lab.analysis.compare import compare
 
     compare(options.directories, options.out)
     print(f"wrote {options.out}")
@@ -68,7 +71,8 @@ def _describe(options: argparse.Namespace) -> None:
     names = [options.config, *(word for word in options.overrides if "=" not in word)]
     overrides = [word for word in options.overrides if "=" in word]
     configs = {name: experiment_or_run(name, overrides) for name in names}
-    from seqboat_lab.analysis.describe import describe, describe_side_by_side
+    with importing():
+        from seqboat_lab.analysis.describe import describe, describe_side_by_side
 
     if len(configs) == 1:
         describe(configs[options.config], options.rate)
@@ -80,7 +84,8 @@ def _match(options: argparse.Namespace) -> None:
     if options.rate is not None:
         check_number("--rate", options.rate, 0, 1)
     config = experiment_or_run(options.config, options.overrides)
-    from seqboat_lab.analysis.match import match, print_match
+    with importing():
+        from seqboat_lab.analysis.match import match, print_match
 
     print_match(match(config, options.to, options.like, options.rate), config, options.to)
 
@@ -92,6 +97,6 @@ def experiment_or_run(name: str, overrides: Sequence[str]) -> "ExperimentConfig"
     directory = Path(user_path(name, "config"))
     if not directory.is_dir():
         return load_experiment(name, overrides)
-    from seqboat_lab.training.run_directory import run_config
+    from seqboat_lab.training.run_config import run_config
 
     return run_config(directory, overrides)

@@ -26,7 +26,7 @@ from seqboat_lab.analysis.sweeps import Sweep, read_sweep
 from seqboat_lab.atomic import write_text
 from seqboat_lab.config.checks import ConfigError
 from seqboat_lab.config.files import read_yaml, to_dict
-from seqboat_lab.training.run_directory import run_config
+from seqboat_lab.training.run_config import run_config
 
 MOST_CURVES = 6  # metrics that are drawn
 

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.model import make_datamodule, make_model
 
 REPEATS = 3
 
@@ -36,7 +36,7 @@ class Cost(NamedTuple):
 def cost_of(config: ExperimentConfig, rates: Sequence[float]) -> Cost:
     """With these activation rates, one per layer that decides."""
     datamodule = make_datamodule(config)
-    parameters = count_parameters(make_module(config, datamodule).model)
+    parameters = count_parameters(make_model(config, datamodule.spec))
     length, counted = datamodule.spec.max_length, config.model.is_stack
     forward, training = (flops_of(config, datamodule, rates, step) if counted else None for step in (False, True))
     return Cost(length, list(rates), parameters, forward, training)
@@ -68,7 +68,7 @@ def measure(config: ExperimentConfig) -> Measured:
     datamodule = make_datamodule(config)
     spec, size = datamodule.spec, config.data.batch_size * (2 if datamodule.spec.head == "pair" else 1)
     device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
-    model = make_module(config, datamodule).model.to(device)
+    model = make_model(config, spec).to(device)
     shape = (size, spec.max_length)
     words = spec.vocab_size  # of which 0 may be padding
     inputs = (torch.randn(shape) if words is None else torch.randint(int(words > 1), words, shape)).to(device)

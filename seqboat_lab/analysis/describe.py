@@ -10,7 +10,7 @@ from seqboat_lab.analysis.cost import cost_of, flops_of, measure
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.nn.cost import PARTS, cost_per_token, expected_rates, fixed_rate_of, parameters_by_part
 from seqboat_lab.nn.state_size import state_bytes
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.model import make_datamodule, make_model
 
 
 def rates_of(config: ExperimentConfig, rate: float | None) -> list[float]:
@@ -36,7 +36,7 @@ def describe(config: ExperimentConfig, rate: float | None = None) -> None:
     """
     rates = rates_of(config, rate)
     datamodule = make_datamodule(config)
-    model = make_module(config, datamodule).model
+    model = make_model(config, datamodule.spec)
     length, vocabulary = datamodule.spec.max_length, datamodule.spec.vocabulary_per_token
     stack = config.model.is_stack
     flops = cost_per_token(config.model, length, rates, vocabulary) if stack else {}  # counted of layers only

@@ -14,7 +14,7 @@ from seqboat_lab.config.checks import require
 from seqboat_lab.config.files import build, merge, to_dict
 from seqboat_lab.config.mixers import SeqBoatMixerConfig
 from seqboat_lab.nn.cost import count_parameters, expected_rates
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.model import make_datamodule, make_model
 
 WIDTH = "model.d_model"
 FOLLOW = ("d_hidden", "ffn_hidden")
@@ -78,7 +78,7 @@ def match(config: ExperimentConfig, to: str, like: Sequence[str], rate: float | 
         tried = baseline(width)
         datamodule = make_datamodule(tried)
         if to == "parameters":
-            return count_parameters(make_module(tried, datamodule).model)
+            return count_parameters(make_model(tried, datamodule.spec))
         return flops_of(tried, datamodule, expected_rates(tried.model, otherwise=learnt))
 
     wanted = target.parameters if to == "parameters" else target.forward

@@ -17,11 +17,13 @@ from seqboat_lab.inference.streaming import stream
 from seqboat_lab.inference.weights import WEIGHTS, with_weights
 from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.checkpoints import read_checkpoint
-from seqboat_lab.training.experiment import make_datamodule, make_module, quiet
+from seqboat_lab.training.experiment import make_module, quiet
 from seqboat_lab.training.files import run_files
 from seqboat_lab.training.launch import placement
+from seqboat_lab.training.lightning_data import LightningData
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.modules.base import TrainingModule
-from seqboat_lab.training.run_directory import run_config
+from seqboat_lab.training.run_config import run_config
 
 ONE_PROCESS = ("trainer.devices=1", "trainer.accumulate=1")
 """How a run is evaluated unless overrides say otherwise, whatever it was trained on."""
@@ -123,9 +125,7 @@ def evaluate_blocks(module: TrainingModule, datamodule: TaskDataModule, split: S
     settings = module.config.trainer
     trainer = _trainer(module, settings.devices)
     datamodule.setup()
-    # Lightning calls the method, in each process, once it knows its rank
-    datamodule.test_dataloader = lambda: datamodule.evaluation_dataloader(split)  # type: ignore[method-assign]
-    (logged,) = trainer.test(module, datamodule, verbose=False)
+    (logged,) = trainer.test(module, LightningData(datamodule, split), verbose=False)
     return {key.removeprefix("val/"): value for key, value in logged.items()} if trainer.is_global_zero else {}
 
 

@@ -14,8 +14,9 @@ from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.tasks.listops import VOCABULARY
 from seqboat_lab.official.checkpoint import OfficialModel, read_official_checkpoint
 from seqboat_lab.training.checkpoints import SafeCheckpointIO
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.experiment import make_module
 from seqboat_lab.training.files import run_files
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.results import write_config
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from seqboat_lab.config.checks import ConfigError
+from seqboat_lab.process import importing
 from seqboat_lab.terminal import check_number, path
 
 MOST_PROCESSES = 1024
@@ -46,9 +47,10 @@ def add_sweep_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.definition.config import load_sweep
-    from seqboat_lab.sweep.running.run import run_sweep
-    from seqboat_lab.sweep.study.definition import with_storage
+    with importing():
+        from seqboat_lab.sweep.definition.config import load_sweep
+        from seqboat_lab.sweep.running.run import run_sweep
+        from seqboat_lab.sweep.study.definition import with_storage
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     check_number("--trials-per-gpu", options.trials_per_gpu, 1, MOST_PROCESSES)
@@ -77,9 +79,10 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _sweep_worker(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.definition.config import parse_sweep
-    from seqboat_lab.sweep.running.worker import work
-    from seqboat_lab.sweep.study.storage import storage_url
+    with importing():
+        from seqboat_lab.sweep.definition.config import parse_sweep
+        from seqboat_lab.sweep.running.worker import work
+        from seqboat_lab.sweep.study.storage import storage_url
 
     sweep = parse_sweep(options.sweep)
     work(replace(sweep, storage=storage_url(sweep.storage)), options.parent, options.threads, not options.no_search)
@@ -92,8 +95,9 @@ def _sweep_job(options: argparse.Namespace) -> int:
 
 
 def _confirm(options: argparse.Namespace) -> None:
-    from seqboat_lab.sweep.definition.confirm import MOST_CONFIRMED
-    from seqboat_lab.sweep.running.run import confirm
+    with importing():
+        from seqboat_lab.sweep.definition.confirm import MOST_CONFIRMED
+        from seqboat_lab.sweep.running.run import confirm
 
     check_number("--workers", options.workers, 1, MOST_PROCESSES)
     if options.seeds is not None:

@@ -19,7 +19,6 @@ from seqboat_lab.atomic import to_json
 from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.experiment import TrainerConfig
 from seqboat_lab.config.files import to_dict
-from seqboat_lab.data import TASKS
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.training.callbacks.activations import ActivationPictures
 from seqboat_lab.training.callbacks.decision_record import DecisionRecord
@@ -44,7 +43,9 @@ from seqboat_lab.training.launch import (
     started_by_lightning,
     threads_per_process,
 )
+from seqboat_lab.training.lightning_data import LightningData
 from seqboat_lab.training.loggers import begin, make_loggers
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.modules.classification import ClassificationModule
 from seqboat_lab.training.modules.language_modelling import LanguageModelModule
@@ -62,17 +63,8 @@ MODULES: dict[str, type[ClassificationModule] | type[LanguageModelModule] | type
 """The LightningModule of each kind of head."""
 
 
-def make_datamodule(config: ExperimentConfig) -> TaskDataModule:
-    """The task's DataModule; its batches are per process and backward pass."""
-    share = config.trainer.devices * config.trainer.accumulate
-    datamodule = TASKS[config.task](config.data, seed=config.seed, batch_size=config.data.batch_size // share)
-    datamodule.accumulate = config.trainer.accumulate
-    return datamodule
-
-
 def make_module(config: ExperimentConfig, datamodule: TaskDataModule) -> TrainingModule:
     """The task's LightningModule, initialised from the experiment's seed."""
-    torch.manual_seed(config.seed)
     return MODULES[datamodule.head](config, datamodule.spec)
 
 
@@ -105,6 +97,7 @@ def fit(
     datamodule.setup()
     datamodule.training_loader(0, settings.devices)
     datamodule.evaluation_loader("val", 0, settings.devices)
+    data = LightningData(datamodule)
     results = ResultFiles(config, run_dir)
     name, mode = module.monitor
     checkpoints = run_dir / "checkpoints"
@@ -139,9 +132,9 @@ def fit(
         with _all_or_none(together):
             with interruptible.listening(), _ends_as_asked(run_dir):
                 path = None if checkpoint is None else checkpoint.path
-                trainer.fit(module, datamodule, ckpt_path=path, weights_only=True if checkpoint else None)
+                trainer.fit(module, data, ckpt_path=path, weights_only=True if checkpoint else None)
             if trainer.strategy.broadcast(results.validated_step) != trainer.global_step:  # resumed when all was done
-                trainer.validate(module, datamodule, verbose=False)
+                trainer.validate(module, data, verbose=False)
         return results.write_summary(trainer, module) if trainer.is_global_zero else {}
 
 

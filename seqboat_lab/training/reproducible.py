@@ -10,6 +10,7 @@ import torch
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.checks import UserError
 from seqboat_lab.data.loading.batch import Batch
+from seqboat_lab.training.lightning_data import task_of
 
 
 class DivergedError(UserError):
@@ -45,7 +46,11 @@ class BatchClock(L.LightningModule):
         update, part = divmod(self.batches_seen, self.config.trainer.accumulate)
         share = part * self.config.trainer.devices + self.global_rank
         entropy = np.random.SeedSequence([self.config.seed, update, share])
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        seed = int(entropy.generate_state(1, np.uint64)[0])
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # what torch.manual_seed does here beside much else
+        else:
+            torch.manual_seed(seed)
 
     def tick(self, tokens: torch.Tensor | int) -> None:
         """Count one batch of `tokens` real tokens; a scalar on the device is not waited for."""
@@ -101,9 +106,8 @@ class BatchClock(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it
-        if datamodule is not None:
-            datamodule.start_batch = self.batches_seen
+        if (task := task_of(self.trainer)) is not None:
+            task.start_batch = self.batches_seen
 
 
 def real_tokens(batch: Batch) -> torch.Tensor | int:

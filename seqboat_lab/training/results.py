@@ -20,6 +20,7 @@ from seqboat_lab.config.files import to_yaml
 from seqboat_lab.config.model import ModelConfig
 from seqboat_lab.nn.cost import cost_per_token, count_parameters
 from seqboat_lab.training.checkpoints import Checkpoint
+from seqboat_lab.training.lightning_data import task_of
 
 
 def cost_metric_names(config: ModelConfig) -> list[str]:
@@ -87,7 +88,9 @@ class ResultFiles(Callback):
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def cost(self, trainer: L.Trainer, rates: list[float]) -> dict[str, float]:
-        spec = trainer.datamodule.spec  # type: ignore[attr-defined]  # Lightning sets it
+        task = task_of(trainer)
+        assert task is not None  # `fit` gives it one
+        spec = task.spec
         return cost_per_token(self.config.model, spec.max_length, rates, spec.vocabulary_per_token)
 
     def rates(self, values: dict[str, float]) -> list[float]:

@@ -12,12 +12,13 @@ from typing import IO, Any
 
 from lightning.fabric.plugins.environments import LightningEnvironment
 
-from seqboat_lab.config import ConfigError, ExperimentConfig, load_experiment
+from seqboat_lab.config import ConfigError, ExperimentConfig
 from seqboat_lab.config.files import to_dict
 from seqboat_lab.training.checkpoints import Checkpoint, has_checkpoint
 from seqboat_lab.training.checkpoints import read_checkpoint as read_checkpoint
 from seqboat_lab.training.files import remove_leftovers, run_files
 from seqboat_lab.training.launch import is_first_process, job, launched
+from seqboat_lab.training.run_config import run_config
 
 RUN_DIR_VARIABLE = "SEQBOAT_RUN_DIR"  # the processes of one DDP run agree on their directory through it
 MAY_CHANGE = (
@@ -124,23 +125,6 @@ def give_up(run_dir: Path) -> None:
         with suppress(OSError):
             for empty in (run_dir, *run_dir.parents[:2]):
                 empty.rmdir()
-
-
-def run_config(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """The experiment of a run directory. Raises `ConfigError` if it is none."""
-    if run_dir.is_file():
-        raise ConfigError(str(run_dir), "is a file; expected the directory of a run, such as runs/listops_short/<time>")
-    if not (run_dir / "config.yaml").is_file():
-        raise ConfigError(str(run_dir), "is no run directory: it has no config.yaml")
-    path = run_dir / "config.yaml"
-    try:
-        return load_experiment(path, overrides)
-    except ConfigError as error:
-        if overrides:
-            run_config(run_dir)  # raises if the file is to blame, and no override
-            raise
-        problem = f"holds no experiment that can be run; is it damaged? ({error})"
-        raise ConfigError(str(path), problem) from None
 
 
 def resumable(run_dir: Path, wanted: ExperimentConfig | Sequence[str]) -> tuple[ExperimentConfig, Checkpoint]:

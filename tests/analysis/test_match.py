@@ -13,7 +13,8 @@ from seqboat_lab.cli import main
 from seqboat_lab.config import load_experiment
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.sweep.definition.config import parse_sweep
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.experiment import make_module
+from seqboat_lab.training.model import make_datamodule
 
 SWEEPS = sorted(path.stem for path in (Path(__file__).parents[2] / "sweeps").glob("baselines_*.yaml"))
 

@@ -11,7 +11,8 @@ from seqboat_lab.cli import main
 from seqboat_lab.config import load_experiment
 from seqboat_lab.inference.evaluation import evaluate, load_run
 from seqboat_lab.inference.streaming import stream
-from seqboat_lab.training.experiment import fit, make_datamodule, make_module
+from seqboat_lab.training.experiment import fit, make_module
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.results import write_config
 
 SMALL = [

@@ -20,7 +20,8 @@ from seqboat_lab.inference.shuffled import (
     shuffled_decisions,
     sources,
 )
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.experiment import make_module
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.results import write_config
 
 

@@ -9,7 +9,9 @@ from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.data.tasks.listops import VOCABULARY
 from seqboat_lab.official.checkpoint import read_official_checkpoint
 from seqboat_lab.official.import_run import import_official
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.experiment import make_module
+from seqboat_lab.training.lightning_data import LightningData
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.run_directory import read_checkpoint
 from tests.official.files import (
     LISTOPS_ARGS,
@@ -62,7 +64,7 @@ def test_the_checkpoint_can_be_validated(checkpoint, tmp_path):
     )
     module = make_module(config, datamodule)
     path = run_dir / "checkpoints" / "best.ckpt"
-    (values,) = trainer.validate(module, datamodule, ckpt_path=path, verbose=False, weights_only=True)
+    (values,) = trainer.validate(module, LightningData(datamodule), ckpt_path=path, verbose=False, weights_only=True)
     assert 0 <= values["val/accuracy"] <= 1
     assert torch.equal(module.model.hidden.bias, read_checkpoint(path)["state_dict"]["model.hidden.bias"])
 

@@ -9,7 +9,8 @@ from seqboat_lab.nn import Classifier
 from seqboat_lab.nn.cost import attention_flops, cost_per_token
 from seqboat_lab.nn.models import Activation
 from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
-from seqboat_lab.training.experiment import make_datamodule, make_module
+from seqboat_lab.training.experiment import make_module
+from seqboat_lab.training.model import make_datamodule
 
 
 def test_the_price_rises_in_a_straight_line_between_two_shares_of_training():
@@ -68,7 +69,7 @@ def test_the_training_loss_has_the_price_and_the_logged_one_has_not(tiny):
     losses = []
     for config in (free, paid):
         module = make_module(config, data)
-        module.batches_seen = module.batches - 1  # all of the price
+        module.batches_seen = config.trainer.max_steps * config.trainer.accumulate - 1  # all of the price
         module.is_log_step = lambda: False
         losses.append(module.training_step(batch, 0))
     probability = probability_of_activation(module(batch).activations, batch.padding_mask, module.cost_weights)

@@ -12,6 +12,7 @@ import pytest
 from seqboat_lab.cli import main
 from seqboat_lab.training import experiment
 from seqboat_lab.training.checkpoints import Checkpoint, SafeCheckpointIO, read_checkpoint
+from seqboat_lab.training.model import make_datamodule
 from tests.training import child
 from tests.training.same_run import assert_same_run
 
@@ -29,7 +30,7 @@ def elsewhere():
 def fit(tiny, tmp_path):
     """The command of a tiny run in a directory, as a scheduler repeats it."""
     config = tiny("trainer.progress=false", "model.dropout=0.2")
-    experiment.make_datamodule(config).prepare_data()  # it has a disk without limits, and tells of it
+    make_datamodule(config).prepare_data()  # it has a disk without limits, and tells of it
     experiment.write_config(config, tmp_path / "config")
 
     def command(run_dir: Path, *overrides: str) -> list[str]:

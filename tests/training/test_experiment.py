@@ -14,6 +14,7 @@ from seqboat_lab.analysis.describe import describe
 from seqboat_lab.config import ConfigError, load_experiment
 from seqboat_lab.data.files.errors import DataError
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.run_directory import read_checkpoint
 
 
@@ -75,7 +76,7 @@ def test_a_run_directory_holds_everything(tiny, tmp_path):
 def test_validation_accuracy_is_that_of_the_model_over_every_sample(tiny, tmp_path):
     config = tiny("trainer.max_steps=4")
     reported = experiment.fit(config, tmp_path)["metrics"]
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.prepare_data()
     data.setup()
     module = experiment.make_module(config, data)
@@ -135,7 +136,7 @@ def test_accumulated_batches_take_the_step_of_their_mean_gradient(tiny, tmp_path
         "optim.warmup_steps=0", "trainer.precision=64-true",
     )  # fmt: skip
     experiment.fit(config, tmp_path)
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.prepare_data()
     data.setup()
     module = experiment.make_module(config, data).double()

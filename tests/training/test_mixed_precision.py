@@ -17,7 +17,7 @@ from seqboat_lab.config.configurator import CONFIGURATOR_CONFIGS
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.config.ssm import SSM_CONFIGS
 from seqboat_lab.nn import Classifier, LanguageModel
-from seqboat_lab.training.experiment import make_datamodule
+from seqboat_lab.training.model import make_datamodule
 from tests.nn.mixers.conftest import make_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -6,6 +6,7 @@ import pytest
 
 from seqboat_lab.config.checks import LARGEST_SEED
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from tests.training.test_experiment import assert_same_weights, weights
 
 PAIRS = list(itertools.product(("32-true", "bf16-mixed", "64-true"), ("adamw", "radam")))
@@ -46,7 +47,7 @@ def test_clipping_in_mixed_precision_bounds_the_step(tiny, tmp_path):
         )
         config = tiny("trainer.precision=bf16-mixed", f"optim.clip_norm={clip}", *large_eps, "trainer.max_steps=1",
                       "trainer.val_every=1", "optim.warmup_steps=0", "optim.ssm_lr=0", "trainer.progress=false")  # fmt: skip
-        data = experiment.make_datamodule(config)
+        data = make_datamodule(config)
         start = experiment.make_module(config, data).state_dict()
         experiment.fit(config, tmp_path / str(clip))
         end = weights(tmp_path / str(clip))

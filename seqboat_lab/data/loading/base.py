@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.distributed as dist
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqboat_lab.config import DataConfig
@@ -40,8 +39,8 @@ class StoreDataset(Dataset[Batch]):
         return Batch(self.encode(values, padding), mask, labels)
 
 
-class TaskDataModule(LightningDataModule):
-    """Loads the batches of one task.
+class TaskDataModule:
+    """Loads the batches of one task. `training.lightning_data` hands it to Lightning.
 
     config: the task's section of the experiment.
     seed: decides the order of training; equal seeds give equal batches for any number of workers and, joined
@@ -58,7 +57,6 @@ class TaskDataModule(LightningDataModule):
     """Kinds of token whose activation a run tells apart, such as operators and digits; none of pixels and waves."""
 
     def __init__(self, config: DataConfig, *, seed: int, batch_size: int):
-        super().__init__()
         self.config, self.seed, self.batch_size = config, seed, batch_size
         self.start_batch = 0
         self.accumulate = 1
@@ -69,6 +67,9 @@ class TaskDataModule(LightningDataModule):
     def root(self) -> Path:
         """Directory of all tasks' files."""
         return user_path(self.config.root)
+
+    def prepare_data(self) -> None:
+        """Make what has to be there before `setup`, if anything: called once a machine. Raises `DataError`."""
 
     def setup(self, stage: str | None = None) -> None:
         """Open what `prepare_data` left, if it has to be opened."""

@@ -61,8 +61,9 @@ class Store:
         starts = self.offsets[segments]
         lengths = np.minimum(self.offsets[segments + 1] - starts, max_length)
         rows = np.zeros((len(segments), int(lengths.max(initial=0))), self.values.dtype)
+        values = np.asarray(self.values)  # the same memory; a memory map takes four times as long to slice
         for row, start, length in zip(rows, starts, lengths, strict=True):
-            row[:length] = self.values[start : start + length]
+            row[:length] = values[start : start + length]
         return rows, lengths
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from seqboat_lab.config.checks import ConfigError, choose
 from seqboat_lab.config.experiment import ExperimentConfig
+from seqboat_lab.process import importing
 from seqboat_lab.sweep.definition.samplers import GridConfig
 from seqboat_lab.sweep.definition.search_space import SearchSpace, examples
 from seqboat_lab.sweep.stopping.rules import make_rule
@@ -38,7 +39,8 @@ def _check_budget(sweep: "SweepConfig", space: SearchSpace) -> None:
 
 def _check_values(sweep: "SweepConfig", space: SearchSpace) -> None:
     """Each value alone; the others at their first, or what it needs of them."""
-    from seqboat_lab.training.experiment import metric_names  # torch is slow to import
+    with importing():
+        from seqboat_lab.training.experiment import metric_names  # torch is slow to import
 
     for key, distribution in space.distributions.items():
         needed = {other: values[0] for other, values in space.conditions[key].items()}

@@ -13,9 +13,9 @@ def evaluate_objectives(run_dir: Path, split: Literal["train", "val", "test"]) -
     """
     from seqboat_lab.inference.evaluation import evaluate  # torch is slow to import
     from seqboat_lab.nn.cost import cost_per_token
-    from seqboat_lab.training.experiment import make_datamodule
+    from seqboat_lab.training.model import make_datamodule
     from seqboat_lab.training.results import read_summary
-    from seqboat_lab.training.run_directory import run_config
+    from seqboat_lab.training.run_config import run_config
 
     config = run_config(run_dir)
     measured = {f"val/{name}": value for name, value in evaluate(run_dir, split).items()}

@@ -13,8 +13,8 @@ from seqboat_lab.config.files import to_dict
 from seqboat_lab.data.loading.base import TaskDataModule
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.nn import SeqBoat
-from seqboat_lab.nn.capacity import plan_training
 from seqboat_lab.training.activation_cost import layer_weights, price, probability_of_activation
+from seqboat_lab.training.lightning_data import task_of
 from seqboat_lab.training.metrics import ActivationMetrics, ClassRates, activation_rates
 from seqboat_lab.training.optim import make_optimizer
 from seqboat_lab.training.reproducible import BatchClock, diverged
@@ -30,13 +30,9 @@ class TrainingModule(BatchClock):
         super().__init__()
         self.config, self.model = config, model
         self.save_hyperparameters({"config": to_dict(config)}, logger=False)
-        if config.trainer.compile:
-            self.model.compile()
         self.data: TaskDataModule | None = None  # known once there is a trainer; it tells the kinds of token apart
         self.val_activation = ActivationMetrics(config.model)
         self.val_classes = ClassRates(config.model.activating_layers)
-        self.batches = config.trainer.max_steps * config.trainer.accumulate
-        plan_training(model, self.batches)
         self.cost_weights = layer_weights(config.model, config.optim.activation_cost_per)
 
     def with_activation_cost(self, loss: Tensor, activations: list, padding_mask: Tensor | None) -> Tensor:
@@ -69,7 +65,7 @@ class TrainingModule(BatchClock):
         self.log("train/activation_rate", rates.mean(), prog_bar=True, sync_dist=True)
 
     def setup(self, stage: str) -> None:
-        self.data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning
+        self.data = task_of(self.trainer)
 
     def update_activations(
         self,

@@ -7,8 +7,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.loading.batch import Batch, TaskSpec
-from seqboat_lab.nn import Classifier
 from seqboat_lab.training.metrics import activation_metric_names
+from seqboat_lab.training.model import make_classifier
 from seqboat_lab.training.modules.base import TrainingModule
 from seqboat_lab.training.reproducible import real_tokens
 
@@ -19,7 +19,7 @@ class ClassificationModule(TrainingModule):
     monitor = ("val/accuracy", "max")
 
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
-        super().__init__(config, Classifier(config.model, spec.num_classes, spec.vocab_size, pair=spec.head == "pair"))
+        super().__init__(config, make_classifier(config, spec))
         self.val_accuracy = MulticlassAccuracy(spec.num_classes, average="micro")
         self.val_loss = MeanMetric()
 

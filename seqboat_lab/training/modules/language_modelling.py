@@ -11,9 +11,9 @@ from torch import Tensor
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.config.data import LanguageConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
-from seqboat_lab.nn import LanguageModel
 from seqboat_lab.training.callbacks.bits_by_position import BitsByPositionPicture
 from seqboat_lab.training.metrics import BitsByPosition, activation_metric_names
+from seqboat_lab.training.model import make_language_model
 from seqboat_lab.training.modules.carried_state import CarryingModule
 
 
@@ -23,8 +23,7 @@ class LanguageModelModule(CarryingModule):
     monitor = ("val/bpc", "min")
 
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
-        assert spec.vocab_size is not None  # text has ids
-        super().__init__(config, LanguageModel(config.model, spec.vocab_size))
+        super().__init__(config, make_language_model(config, spec))
         self.val_bits = BitsByPosition(cast(LanguageConfig, config.data).tokens_per_sample)
         self.bpc_by_position: Tensor | None = None
 

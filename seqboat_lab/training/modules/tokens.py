@@ -8,10 +8,10 @@ from torchmetrics import Metric
 
 from seqboat_lab.config import ExperimentConfig
 from seqboat_lab.data.loading.batch import IGNORED, Batch, TaskSpec
-from seqboat_lab.nn import LanguageModel
 from seqboat_lab.nn.layer import LayerState
 from seqboat_lab.training.activation_cost import mean_over_ranks
 from seqboat_lab.training.metrics import Reach, activation_metric_names
+from seqboat_lab.training.model import make_language_model
 from seqboat_lab.training.modules.carried_state import CarryingModule
 from seqboat_lab.training.modules.language_modelling import nats
 
@@ -22,8 +22,7 @@ class TokenModule(CarryingModule):
     monitor = ("val/accuracy", "max")
 
     def __init__(self, config: ExperimentConfig, spec: TaskSpec):
-        assert spec.vocab_size is not None  # such tasks have ids
-        super().__init__(config, LanguageModel(config.model, spec.vocab_size))
+        super().__init__(config, make_language_model(config, spec))
         self.val_answers = Answers()
         self.val_state: list[LayerState] | None = None
         self.val_reach: Reach | None = None

@@ -10,6 +10,7 @@ import torch
 from seqboat_lab.data.loading.batch import Batch
 from seqboat_lab.data.loading.workers import leave_sigterm_to_the_run
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.reproducible import real_tokens
 from tests.nn.pretend import PretendCuda, left_behind, on_cuda
 
@@ -24,7 +25,7 @@ def loaders(tiny, tiny_text):
     def make(*overrides: str) -> list:
         found = []
         for config in (tiny(*overrides), tiny_text(*overrides)):
-            data = experiment.make_datamodule(config)
+            data = make_datamodule(config)
             data.prepare_data()
             data.setup()
             found += [data.train_dataloader(), data.val_dataloader(), data.test_dataloader()]
@@ -63,7 +64,7 @@ def test_every_loader_of_the_package_says_so():
 def test_batches_reach_the_device_while_it_computes(tiny, tiny_text):
     """Lightning's own transfer, and the step that follows: nothing but a layer's count of active tokens is waited for."""
     for config in (tiny("model.layers=2"), tiny_text()):
-        data = experiment.make_datamodule(config)
+        data = make_datamodule(config)
         data.prepare_data()
         data.setup()
         module = experiment.make_module(config, data)

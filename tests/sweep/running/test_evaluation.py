@@ -8,7 +8,8 @@ import pytest
 from seqboat_lab.nn.cost import cost_per_token
 from seqboat_lab.sweep.definition.config import load_sweep
 from seqboat_lab.sweep.running.evaluation import evaluate_objectives
-from seqboat_lab.training.experiment import fit, make_datamodule
+from seqboat_lab.training.experiment import fit
+from seqboat_lab.training.model import make_datamodule
 
 
 def test_objectives_are_measured_on_the_split_and_costs_follow_its_activation(tiny_sweep):

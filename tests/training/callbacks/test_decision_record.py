@@ -13,6 +13,7 @@ from seqboat_lab.config import ConfigError
 from seqboat_lab.training import experiment
 from seqboat_lab.training.callbacks import decision_record
 from seqboat_lab.training.callbacks.decision_record import read_decisions
+from seqboat_lab.training.model import make_datamodule
 from tests.training.callbacks.test_activations import SETTINGS, Remember, lines
 from tests.training.test_experiment import StopAt
 
@@ -60,7 +61,7 @@ def test_tokens_and_classes_are_those_of_the_data(told, tiny):
     assert set(table["token"][table["class"] == "digit"]) <= digits
     assert set(table["class"].unique()) == {"operator", "digit", "bracket"}
     config = tiny(*SETTINGS)
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.setup()
     batch = max(data.evaluation_loader("val", 0, 1), key=lambda batch: batch.inputs.shape[1])
     first = table[(table["step"] == 4) & (table["layer"] == 0) & (table["sequence"] == 1)]

@@ -10,13 +10,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from seqboat_lab.config import ConfigError
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from tests.training.test_ddp import run_with_two_processes
 from tests.training.test_experiment import StopAt, assert_same_weights, weights
 
 
 def loaded(config, run_dir=None):
     """The experiment's data and module, ready; with the weights of a run."""
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.prepare_data()
     data.setup()
     module = experiment.make_module(config, data).to(torch.float64 if config.trainer.precision == "64-true" else None)

@@ -12,6 +12,7 @@ from seqboat_lab.config import load_experiment
 from seqboat_lab.data.loading.batch import IGNORED
 from seqboat_lab.inference.evaluation import evaluate
 from seqboat_lab.training import experiment
+from seqboat_lab.training.model import make_datamodule
 from seqboat_lab.training.results import read_summary
 from tests.training.test_ddp import run_with_two_processes
 from tests.training.test_experiment import StopAt, assert_same_weights, weights
@@ -36,7 +37,7 @@ def test_validation_scores_every_answer_once(tiny_recall, tmp_path):
     config = tiny_recall()
     reported = experiment.fit(config, tmp_path)["metrics"]
     assert set(experiment.metric_names(config)) <= set(reported)
-    data = experiment.make_datamodule(config)
+    data = make_datamodule(config)
     data.setup()
     module = experiment.make_module(config, data)
     module.load_state_dict(weights(tmp_path))
