@@ -5,6 +5,7 @@ then take turns, so that a noisy moment hits them alike. Memory is what a step's
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -39,14 +40,15 @@ for line in sys.stdin:
 
 
 class Version:
-    """A checkout whose layer is measured."""
+    """A checkout whose layer is measured, with its parts in C where it has some, or without."""
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, native: bool = True):
+        self.directory, self.environment = directory, {"SEQBOAT_NATIVE": str(int(native))}
         command = [sys.executable, "-c", WORKER]  # it imports from where it runs
         self.process = subprocess.Popen(
-            command, cwd=directory, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+            command, cwd=directory, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | self.environment,
+        )  # fmt: skip
         self._answer()
 
     def _answer(self) -> str:
@@ -63,7 +65,8 @@ class Version:
 
     def memory(self, shape: str) -> float:
         """MB of tensors that one training step takes at most."""
-        return in_own_process("memory", shape, "ours", root=self.directory)["tensor_bytes"] / 1e6
+        step = in_own_process("memory", shape, "ours", root=self.directory, environment=self.environment)
+        return step["tensor_bytes"] / 1e6
 
     def end(self) -> None:
         self.process.kill()
@@ -71,7 +74,7 @@ class Version:
 
 
 def history(commits: Sequence[str], shapes: Sequence[str] = SHAPES, repeats: int = REPEATS) -> list[dict[str, Any]]:
-    """One row a version, the oldest first and today's files last: seconds and MB by shape."""
+    """One row a version, the oldest first and today's files last, without C and with it: seconds and MB by shape."""
     with tempfile.TemporaryDirectory() as place:
         directories = {commit: Path(place) / commit for commit in commits}
         versions: dict[str, Version] = {}
@@ -79,6 +82,7 @@ def history(commits: Sequence[str], shapes: Sequence[str] = SHAPES, repeats: int
             for commit, directory in directories.items():
                 _git("worktree", "add", "--detach", str(directory), commit)
                 versions[commit] = Version(directory)
+            versions["now, torch alone"] = Version(ROOT, native=False)
             versions["now"] = Version(ROOT)
             rows = {name: {"version": name} for name in versions}
             for shape in shapes:

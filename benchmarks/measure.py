@@ -7,13 +7,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from seqboat_lab.analysis.cost import median_seconds
+from seqboat_lab.native.library import native
 
 REPEATS = 9
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -59,11 +61,13 @@ def matmul_rate(size: int = 2048) -> float:
 ROOT = Path(__file__).parents[1]
 
 
-def in_own_process(module: str, *arguments: str, root: Path = ROOT) -> Any:
+def in_own_process(
+    module: str, *arguments: str, root: Path = ROOT, environment: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """What `python -m benchmarks.<module>` prints as its last line, JSON, in the checkout `root`: peak memory starts
     from nothing there."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    quiet = {**os.environ, "KINETO_LOG_LEVEL": "9"}  # torch's profiler tells of itself
+    quiet = {**os.environ, "KINETO_LOG_LEVEL": "9", **environment}  # torch's profiler tells of itself
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, env=quiet, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -85,7 +89,8 @@ def machine() -> str:
         ]
         model = names[0] if names else model
     threads = torch.get_num_threads()
-    return f"{threads} thread{'s' * (threads != 1)} of {model}, torch {torch.__version__}"
+    parts = "torch alone" if native(torch.empty(0)) is None else "parts in C"
+    return f"{threads} thread{'s' * (threads != 1)} of {model}, torch {torch.__version__}, {parts}"
 
 
 def limit_memory(share: float = 0.8) -> None:

@@ -22,8 +22,8 @@ class _Gate(ctypes.Structure):
 
 def gated(gate: Tensor, x: Tensor) -> Tensor:
     """silu(gate) * x: gate (..., h); x (..., h) or (..., 1)."""
-    here = native(gate) is not None and x.dtype == gate.dtype
-    return _Gated.apply(gate, x) if here else F.silu(gate) * x
+    alike = x.dtype == gate.dtype and x.shape[:-1] == gate.shape[:-1] and x.shape[-1] in (gate.shape[-1], 1)
+    return _Gated.apply(gate, x) if alike and native(gate) is not None else F.silu(gate) * x
 
 
 class _Gated(torch.autograd.Function):

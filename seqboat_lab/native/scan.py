@@ -23,6 +23,12 @@ class _Gradient(ctypes.Structure):
     _fields_ = tuple((name, c_void_p) for name in ("x", "decay", "weight", "state", "omega"))
 
 
+def can_scan(x: Tensor, omega: Tensor, log_decay: Tensor, weight: Tensor) -> bool:
+    """Whether `scan` reads these; torch takes others, or says what is wrong with them."""
+    alike = all(t.real.dtype == x.dtype and t.device == x.device for t in (omega, log_decay, weight))
+    return alike and log_decay.dtype == weight.dtype and x.shape[1] > 0
+
+
 def scan(
     x: Tensor, hidden: Tensor, omega: Tensor, log_decay: Tensor, weight: Tensor, state: Tensor | None, need_state: bool
 ) -> tuple[Tensor, Tensor | None]:

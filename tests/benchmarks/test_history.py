@@ -24,7 +24,7 @@ def test_a_commit_that_is_not_there_is_one_line_and_leaves_nothing():
 
 @pytest.mark.slow
 def test_todays_layer_beside_itself():
-    (row,) = history([], ["image-10%"], repeats=3)
-    assert row["version"] == "now"
+    alone, row = history([], ["image-10%"], repeats=3)
+    assert (alone["version"], row["version"]) == ("now, torch alone", "now")
     assert row["image-10%, / now"] == 1
     assert 1 < row["image-10%, MB"] < 500

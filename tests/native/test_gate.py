@@ -37,8 +37,9 @@ def test_large_gates_are_open_or_shut(dtype, digits):
 
 
 def test_what_it_cannot_read_goes_to_torch():
-    """Two types, and rows that do not lie one after the other."""
+    """Two types, another shape, and rows that do not lie one after the other."""
     gate, x = inputs(12, 12, torch.float32)
+    torch.testing.assert_close(gated(gate, x[:1]), F.silu(gate) * x[:1])
     assert gated(gate, x.double()).dtype == torch.float64
     torch.testing.assert_close(gated(gate.mT, x.mT), F.silu(gate.mT) * x.mT)
     assert gated(gate[:0], x[:0]).shape == (0, 5, 12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqboat_lab.native.scan import scan
+from seqboat_lab.native.scan import can_scan, scan
 
 
 def case(B: int, L: int, d: int, R: int, n: int, is_complex: bool, with_state: bool = False) -> list[Tensor | None]:
@@ -93,3 +93,12 @@ def test_threads_change_nothing():
         found.append([y, *torch.autograd.grad(y.sum(), [t for t in inputs if t is not None and t.requires_grad])])
     for one, two in zip(*found, strict=True):
         assert torch.equal(one, two)
+
+
+def test_tensors_of_another_type_are_left_to_torch():
+    x, _, omega, log_decay, weight, _ = case(1, 4, 3, 1, 2, is_complex=True)
+    assert can_scan(x, omega, log_decay, weight)
+    assert not can_scan(x.float(), omega, log_decay, weight)
+    assert not can_scan(x, omega.float(), log_decay, weight)
+    assert not can_scan(x, omega, log_decay, weight.real)
+    assert not can_scan(x[:, :0], omega, log_decay, weight)

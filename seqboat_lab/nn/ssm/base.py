@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqboat_lab.native.library import native
-from seqboat_lab.native.scan import scan
+from seqboat_lab.native.scan import can_scan, scan
 from seqboat_lab.nn.checks import check_tokens
 from seqboat_lab.nn.ssm.kept import Kept, T
 from seqboat_lab.nn.ssm.scan import CHUNK, diagonal_scan, truncated_scan
@@ -155,8 +155,8 @@ class DiagonalSSM(SSM):
 
     def respond(self, x: Tensor, hidden: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
         endless = self.truncation is None or state is not None or need_state
-        if endless and x.shape[1] and native(x) is not None:
-            return scan(x, hidden, self.omega, *self.modes(), state, need_state)
+        if endless and native(x) is not None and can_scan(x, self.omega, *(modes := self.modes())):
+            return scan(x, hidden, self.omega, *modes, state, need_state)
         return super().respond(x, hidden, state, need_state)
 
     def filter(self, x: Tensor, state: Tensor | None, need_state: bool) -> tuple[Tensor, Tensor | None]:
