@@ -9,7 +9,7 @@ from seqboat_lab.analysis.markdown import markdown_table
 
 TITLES = {
     "shapes": "Forward + backward of one layer, seconds side by side (medians of 9)",
-    "history": "The layer of earlier commits beside today's: seconds and MB of tensors of a training step (medians of 21)",
+    "history": "The layer of earlier commits beside today's: seconds and MB of tensors a training step (medians of 21)",
     "mixers": "Forward + backward of one layer of every kind at the four shapes, seconds",
     "ratios": "Ratios",
     "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 9)",
