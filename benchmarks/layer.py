@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
-from benchmarks.cases import CASES, layer_and_input, matmul_flops, mixer_config, training_step, variant
+from benchmarks.cases import CASES, Case, layer_and_input, matmul_flops, mixer_config, training_step, variant
 from benchmarks.history import LANDED, history
 from benchmarks.measure import (
     DEVICE,
@@ -24,6 +25,7 @@ from benchmarks.measure import (
 from benchmarks.operations import operations
 from benchmarks.overhead import overhead
 from benchmarks.tables import TITLES, figure, markdown, table
+from seqboat_lab.analysis.cost import peak_of_tensors
 from seqboat_lab.config.mixers import MIXER_CONFIGS
 from seqboat_lab.nn.cost import cost_per_token, expected_rates
 from seqboat_lab.nn.mixers import make_layer
@@ -48,6 +50,7 @@ def main(quick: bool = False) -> None:
         "shapes": lambda: [_shape(name, rate) for name in SHAPES],
         "history": lambda: [] if quick or DEVICE != "cpu" else history(LANDED),
         "mixers": lambda: [_mixer(kind, SHORT_SHAPES if quick else SHAPES, rate) for kind in MIXER_CONFIGS],
+        "memory": lambda: _memory(SHORT_SHAPES if quick else SHAPES),
         "lengths": lambda: [_length(name) for name in lengths],
         "backends": lambda: [_backends(name) for name in ("listops", "enwik8")],
         "streaming": lambda: in_own_process("streaming", "1000", *(() if quick else ("100000",))),
@@ -88,17 +91,37 @@ def _mixer(kind: str, shapes: Sequence[str], rate: float) -> dict[str, Any]:
     for name in shapes:
         case = CASES[name]
         config = mixer_config(kind, case)
-        if kind == "seqboat":
-            layer, x = layer_and_input(case)
-        else:
-            torch.manual_seed(0)
-            layer = make_layer(config.layer(0), 0).to(DEVICE)
-            x = torch.randn(case.batch, case.length, config.d_model, device=DEVICE, requires_grad=True)
+        layer, x = _layer_of_kind(kind, case)
         rates = expected_rates(config, otherwise=case.rate)
         counted = cost_per_token(config, case.length, rates, training=True)["total"] * case.batch * case.length
         taken = few_seconds(lambda m=layer, x=x: training_step(m, x))
         row |= {name: taken, f"{name} / limit": taken * rate / counted}
     return row
+
+
+def _layer_of_kind(kind: str, case: Case) -> tuple[nn.Module, Tensor]:
+    if kind == "seqboat":
+        return layer_and_input(case)
+    config = mixer_config(kind, case)
+    torch.manual_seed(0)
+    x = torch.randn(case.batch, case.length, config.d_model, device=DEVICE, requires_grad=True)
+    return make_layer(config.layer(0), 0).to(DEVICE), x
+
+
+def _memory(shapes: Sequence[str]) -> list[dict[str, Any]]:
+    """MB of the tensors that a training step of each layer holds at one time, by shape."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name in shapes:
+        ours, x = layer_and_input(CASES[name])
+        layers = {kind: _layer_of_kind(kind, CASES[name]) for kind in MIXER_CONFIGS}
+        layers |= {f"seqboat, {kind}": (variant(kind, ours), x) for kind in ("textbook", "never", "always")}
+        for kind, (layer, x) in layers.items():
+            training_step(layer, x)
+            layer.zero_grad()
+            x.grad = None
+            held = peak_of_tensors(lambda layer=layer, x=x: training_step(layer, x))
+            rows.setdefault(kind, {"layer": kind})[name] = held / 1e6
+    return list(rows.values())
 
 
 def _backends(name: str) -> dict[str, Any]:

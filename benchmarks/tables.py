@@ -11,6 +11,7 @@ TITLES = {
     "shapes": "Forward + backward of one layer, seconds side by side (medians of 9)",
     "history": "The layer of earlier commits beside today's: seconds and MB of tensors a training step (medians of 21)",
     "mixers": "Forward + backward of one layer of every kind at the four shapes, seconds",
+    "memory": "MB of tensors that a training step of one layer holds at one time, at the four shapes",
     "ratios": "Ratios",
     "backends": "model.attention_backend on the softmax recipes (seconds side by side, medians of 9)",
     "lengths": "One layer of the Path-X recipe by length and activation (seconds, peak memory)",
