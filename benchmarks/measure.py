@@ -67,8 +67,9 @@ def in_own_process(
     """What `python -m benchmarks.<module>` prints as its last line, JSON, in the checkout `root`: peak memory starts
     from nothing there."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    quiet = {**os.environ, "KINETO_LOG_LEVEL": "9", **environment}  # torch's profiler tells of itself
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=root, env=quiet, check=True)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, cwd=root, env=os.environ | environment, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

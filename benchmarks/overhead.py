@@ -24,7 +24,16 @@ class Stopwatch(Callback):
         self.seconds = time.perf_counter() - self.start
 
 
+REPEATS = 3
+
+
 def overhead(steps: int = 300) -> dict[str, float]:
+    """The run of median compute share, of some."""
+    runs = sorted((_once(steps) for _ in range(REPEATS)), key=lambda run: run["compute share of fit"])
+    return runs[REPEATS // 2]
+
+
+def _once(steps: int) -> dict[str, float]:
     """A fit of `steps` updates with its logging between two plain loops of as many over the same batches: what an
     update costs depends on how many tokens are active, which changes as a model learns.
 

@@ -19,7 +19,7 @@ TITLES = {
     "weights": "Streaming, 12 layers of width 512: a token of one stream, and of eight at once, by the weights' type",
     "recipes": "A training step of a whole recipe",
     "operations": "What one layer of the ListOps shape dispatches in a training step, and how often the CPU waits",
-    "overhead": "Training lra/listops_short: the framework beside a plain loop",
+    "overhead": "Training lra/listops_short: the framework beside a plain loop (median of 3 runs)",
 }
 NOTES = (
     "`limit`: the layer's own matmul FLOPs at the rate of a large matmul on this machine in the same run, without "
