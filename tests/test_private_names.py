@@ -17,6 +17,7 @@ from optuna.storages.journal._storage import JournalOperation as Op
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import TrialState, create_trial
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def test_optuna_lets_a_sampler_mark_a_trial_before_its_values_are_drawn():
@@ -145,3 +146,17 @@ def test_torch_has_tensors_without_values_and_modes_that_see_every_operation():
         t = torch.Tensor._make_wrapper_subclass(Elsewhere, (2,), (1,), 0, dtype=torch.float32, device="meta")
         torch.exp(t)
     assert seen == [(torch.ops.aten.exp, [Elsewhere])]
+
+
+def test_torch_says_who_else_goes_through_operations():
+    """`torch._C._are_functorch_transforms_active` and `_len_torch_dispatch_stack`, seen in torch 2.15: what is in C
+    (`native/library.py`) leaves tensors that are traced, transformed or counted to torch."""
+
+    def seen() -> tuple[bool, int]:
+        return torch._C._are_functorch_transforms_active(), torch._C._len_torch_dispatch_stack()
+
+    found = []
+    torch.func.vmap(lambda x: found.append(seen()) or x)(torch.zeros(2))
+    with FlopCounterMode(display=False):
+        found.append(seen())
+    assert [*found, seen()] == [(True, 0), (False, 1), (False, 0)]

@@ -6,9 +6,8 @@ from ctypes import c_int64, c_void_p
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from seqboat_lab.native.library import loaded, native, pointer
+from seqboat_lab.native.library import loaded, native, plain, pointer
 
 
 class _Gate(ctypes.Structure):
@@ -22,24 +21,26 @@ class _Gate(ctypes.Structure):
 
 def gated(gate: Tensor, x: Tensor) -> Tensor:
     """silu(gate) * x: gate (..., h); x (..., h) or (..., 1)."""
-    alike = x.dtype == gate.dtype and x.shape[:-1] == gate.shape[:-1] and x.shape[-1] in (gate.shape[-1], 1)
-    return _Gated.apply(gate, x) if alike and native(gate) is not None else F.silu(gate) * x
+    alike = x.dtype == gate.dtype and x.device == gate.device
+    fits = alike and gate.numel() > 0 and x.shape[:-1] == gate.shape[:-1] and x.shape[-1] in (gate.shape[-1], 1)
+    return _Gated.apply(plain(gate), plain(x)) if fits and native(gate) is not None else F.silu(gate) * x
 
 
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gate: Tensor, x: Tensor) -> Tensor:
-        gate, x = gate.contiguous(), x.contiguous()
         ctx.save_for_backward(gate, x)
         y = torch.empty_like(gate)
         loaded(x).gate_forward(_described(gate, x), pointer(y))
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, ...]:
         gate, x = ctx.saved_tensors
-        grad, grad_gate, grad_x = grad.contiguous(), torch.empty_like(gate), torch.empty_like(x)
+        if torch.is_grad_enabled() or native(grad) is None:  # a gradient of this one, or many at once
+            s = torch.sigmoid(gate)
+            return grad * x * s * (1 + gate * (1 - s)), (grad * gate * s).sum_to_size(x.shape)
+        grad, grad_gate, grad_x = plain(grad), torch.empty_like(gate), torch.empty_like(x)
         loaded(x).gate_backward(_described(gate, x), *map(pointer, (grad, grad_gate, grad_x)))
         return grad_gate, grad_x
 

@@ -24,10 +24,18 @@ TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t
 
 def native(x: Tensor) -> ctypes.CDLL | None:
     """The library for tensors like `x`, or None where torch has to do: not on a CPU, in half precision, in a model
-    that is being compiled, without a C compiler, or not wanted."""
+    that is being compiled, where a tensor stands for others or operations are watched, without a C compiler, or not
+    wanted."""
     if x.device.type != "cpu" or x.dtype not in TYPES or os.environ.get("SEQBOAT_NATIVE") == "0":
         return None
-    return None if torch.compiler.is_compiling() else _library(x.dtype)
+    return None if torch.compiler.is_compiling() or _watched(x) else _library(x.dtype)
+
+
+def _watched(x: Tensor) -> bool:
+    """Whether more is done to `x` than to compute with its values: it has none (fake tensors), `torch.func` goes
+    through what is done, or a mode traces or counts it. None of them sees what C writes."""
+    transformed = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    return transformed or type(x) not in (Tensor, torch.nn.Parameter)
 
 
 def loaded(x: Tensor) -> ctypes.CDLL:
@@ -75,6 +83,11 @@ def _fingerprint(command: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def plain(x: Tensor) -> Tensor:
+    """The same numbers as C reads them: one after the other, and conjugated where torch has only noted that."""
+    return x.contiguous().resolve_conj().resolve_neg()
+
+
 def pointer(x: Tensor | None) -> ctypes.c_void_p:
-    """Where a contiguous tensor begins; NULL for None."""
+    """Where a plain tensor begins; NULL for None."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())

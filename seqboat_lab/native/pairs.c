@@ -4,6 +4,8 @@
    Compiled for one REAL, float or double. Tile i of T queries reads the slots from i T on, `width` of them; query t is
    slot `back` + t among these and may read the keys from `back` before it to `ahead` after it that stand in its row. */
 
+#include <math.h>
+
 #include "vector.h"
 
 typedef struct {
@@ -18,10 +20,10 @@ typedef struct {
 INLINE void weights(vec *s, int64_t keys, int softmax) {
     int64_t vectors = (keys + LANES - 1) / LANES;
     if (!softmax) {
-        for (int64_t j = 0; j < vectors; j++) s[j] = (vec)((ints)(s[j] * s[j]) & (s[j] > 0));
+        for (int64_t j = 0; j < vectors; j++) s[j] = (vec)((ints)(s[j] * s[j]) & ~(s[j] <= 0)); /* NaN stays */
         return;
     }
-    for (int64_t j = keys; j < vectors * LANES; j++) ((REAL *)s)[j] = -1e30f;
+    for (int64_t j = keys; j < vectors * LANES; j++) ((REAL *)s)[j] = -INFINITY;
     vec largest = s[0], sums = {0};
     for (int64_t j = 1; j < vectors; j++) largest = larger(largest, s[j]);
     for (int i = 1; i < LANES; i++) largest[0] = largest[i] > largest[0] ? largest[i] : largest[0];
@@ -94,7 +96,8 @@ void pairs_backward(pairs a, const REAL *scores, REAL *grad, REAL *p, REAL *grad
             weights(space, keys, a.softmax);
 #pragma omp simd reduction(+ : mean)
             for (int64_t j = 0; j < keys; j++) mean += w[j] * g[j];
-            for (int64_t j = 0; j < keys; j++) g[j] = a.softmax ? w[j] * (g[j] - mean) : s[j] > 0 ? 2 * s[j] * g[j] : 0;
+            for (int64_t j = 0; j < keys; j++)
+                g[j] = a.softmax ? w[j] * (g[j] - mean) : s[j] <= 0 ? 0 : 2 * s[j] * g[j];
             for (int64_t j = 0; grad_table && j < keys; j++)
                 grad_table[tile * entries + entry(&a, place[first + j], place[a.back + t])] += g[j];
             spread(grad + at, g, first, keys, a.width);

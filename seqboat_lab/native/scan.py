@@ -5,9 +5,9 @@ from ctypes import c_int64, c_void_p
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from seqboat_lab.native.library import loaded, pointer
+from seqboat_lab.native.library import loaded, plain, pointer
+from seqboat_lab.native.once import once_differentiable
 
 
 class _Scan(ctypes.Structure):
@@ -23,10 +23,13 @@ class _Gradient(ctypes.Structure):
     _fields_ = tuple((name, c_void_p) for name in ("x", "decay", "weight", "state", "omega"))
 
 
-def can_scan(x: Tensor, omega: Tensor, log_decay: Tensor, weight: Tensor) -> bool:
+def can_scan(x: Tensor, omega: Tensor, log_decay: Tensor, weight: Tensor, state: Tensor | None = None) -> bool:
     """Whether `scan` reads these; torch takes others, or says what is wrong with them."""
-    alike = all(t.real.dtype == x.dtype and t.device == x.device for t in (omega, log_decay, weight))
-    return alike and log_decay.dtype == weight.dtype and x.shape[1] > 0
+    (B, L, d), R, n = x.shape, len(log_decay), log_decay.shape[-1]
+    modes = {weight: (R, d, n), log_decay: (R, d, n)} | ({} if state is None else {state: (B, d, n)})
+    fit = L > 0 and omega.shape == (d,) and all(t.shape == shape for t, shape in modes.items())
+    alike = omega.dtype == log_decay.real.dtype == x.dtype and all(t.dtype == log_decay.dtype for t in modes)
+    return fit and alike and all(t.device == x.device for t in (omega, *modes))
 
 
 def scan(
@@ -37,8 +40,8 @@ def scan(
     x (B, L, d), hidden (B, L) bool, omega (d,); log_decay, weight (R, d, n), both real or both complex; state
     (B, d, n) or None, and a new one if `need_state`, with R = 1 only.
     """
-    tensors = (t.contiguous() for t in (x, hidden, omega, log_decay, weight))
-    return _Filter.apply(*tensors, None if state is None else state.contiguous(), need_state)
+    tensors = map(plain, (x, hidden, omega, log_decay, weight))
+    return _Filter.apply(*tensors, None if state is None else plain(state), need_state)
 
 
 class _Filter(torch.autograd.Function):
@@ -55,14 +58,14 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor, grad_new_state: Tensor | None) -> tuple:
-        x, _, omega, log_decay, _, state = ctx.saved_tensors
+        inputs = x, _, omega, log_decay, _, state = ctx.saved_tensors  # asked for once, as checkpointing wants it
         grad_x, grad_omega = torch.empty_like(x), omega.new_empty(len(x), len(omega))
         grad_decay, grad_weight = log_decay.new_empty(2, len(x), *log_decay.shape)
         grad_state = None if state is None else torch.empty_like(state)
         to = _Gradient(*map(pointer, (grad_x, grad_decay, grad_weight, grad_state, grad_omega)))
-        grad, after = grad.contiguous(), None if grad_new_state is None else grad_new_state.contiguous()
+        grad, after = plain(grad), None if grad_new_state is None else plain(grad_new_state)
         decay = -torch.expm1(log_decay)
-        loaded(x).scan_backward(_described(decay, *ctx.saved_tensors), pointer(grad), pointer(after), to)
+        loaded(x).scan_backward(_described(decay, *inputs), pointer(grad), pointer(after), to)
         grad_decay = grad_decay.sum(0) * torch.exp(log_decay).conj()
         return grad_x, None, grad_omega.sum(0), grad_decay, grad_weight.sum(0), grad_state, None
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqboat_lab.native.library import native
+from seqboat_lab.native.once import once_differentiable
 from seqboat_lab.native.pairs import NativePairs, Window
 from seqboat_lab.nn.positions import Bias
 from seqboat_lab.nn.tiling import Tiling, add_windows
@@ -46,20 +46,23 @@ class TorchPairs:
         return self.bias.index(*self.tiling.pairs(some))
 
 
-def _pairs(x: Tensor, tiling: Tiling, bias: Bias, biases: Tensor, function: Callable) -> TorchPairs | NativePairs:
-    if function.__name__ not in ("softmax", "relu2") or native(x) is None:
+def _pairs(
+    q: Tensor, v: Tensor, tiling: Tiling, bias: Bias, biases: Tensor, function: Callable
+) -> TorchPairs | NativePairs:
+    alike = q.dtype == v.dtype == biases.dtype
+    if not alike or function.__name__ not in ("softmax", "relu2") or native(q) is None:
         return TorchPairs(tiling, bias, biases, function)
     place = tiling.slot if bias.by_rank else tiling.position
     window = Window(tiling.T, tiling.back, tiling.ahead)
     where = {"center": bias.center, "reach": bias.reach}
-    return NativePairs(window, tiling.row, place, biases.to(x.dtype), **where, softmax=function.__name__ == "softmax")
+    return NativePairs(window, tiling.row, place, biases, **where, softmax=function.__name__ == "softmax")
 
 
 class _ByChunks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, biases, tiling: Tiling, bias: Bias, scale: float, function: Callable) -> Tensor:
         q, k, v = tiling.queries(q * scale), tiling.slots(k), tiling.slots(v)
-        pairs, chunks, kept = _pairs(q, tiling, bias, biases, function), _chunks(tiling), any(ctx.needs_input_grad)
+        pairs, chunks, kept = _pairs(q, v, tiling, bias, biases, function), _chunks(tiling), any(ctx.needs_input_grad)
         scores = q.new_empty(tiling.tiles if kept else chunks[0].stop, tiling.T, tiling.width)
         o = v.new_empty(tiling.tiles, tiling.T, v.shape[1])
         keys, values = tiling.windows(k), tiling.windows(v)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from seqboat_lab.native.gate import gated
 
@@ -43,3 +45,27 @@ def test_what_it_cannot_read_goes_to_torch():
     assert gated(gate, x.double()).dtype == torch.float64
     torch.testing.assert_close(gated(gate.mT, x.mT), F.silu(gate.mT) * x.mT)
     assert gated(gate[:0], x[:0]).shape == (0, 5, 12)
+
+
+def test_a_shut_gate_lets_nothing_through():
+    """silu(-1e38) is 0, not the least exponential times 1e38."""
+    assert gated(torch.tensor([[-1e38, -1e30]]), torch.ones(1, 2)).tolist() == [[0.0, 0.0]]
+
+
+def test_its_gradient_has_one():
+    gate, x = inputs(9, 1)
+    assert torch.autograd.gradgradcheck(gated, (gate, x))
+    (grad,) = torch.autograd.grad(gated(gate, x).square().sum(), gate, create_graph=True)
+    (expected,) = torch.autograd.grad((F.silu(gate) * x).square().sum(), gate, create_graph=True)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(t.square().sum(), (gate, x)) for t in (grad, expected)), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_who_watches_operations_sees_those_of_torch():
+    gate, x = (t.detach() for t in inputs(9, 9))
+    traced = make_fx(gated)(gate, x)
+    torch.testing.assert_close(traced(2 * gate, x), gated(2 * gate, x))
+    torch.testing.assert_close(torch.func.vmap(gated)(gate, x), gated(gate, x))
+    with FakeTensorMode():
+        assert gated(torch.empty(3, 9), torch.empty(3, 1)).shape == (3, 9)

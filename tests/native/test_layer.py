@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from seqboat_lab.config.ssm import SSM_CONFIGS
 
@@ -60,3 +61,12 @@ def test_a_batch_without_active_tokens(make_layer):
     assert not out.active.any()
     out.y.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_it_can_be_checkpointed(make_layer):
+    """Saved tensors are asked for once."""
+    layer, x = make_layer(), torch.randn(2, 40, 12, dtype=torch.double, requires_grad=True)
+    plain = torch.autograd.grad(layer(x).y.sum(), x)
+    assert torch.equal(
+        torch.autograd.grad(checkpoint(lambda x: layer(x).y, x, use_reentrant=False).sum(), x)[0], *plain
+    )

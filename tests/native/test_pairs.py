@@ -86,3 +86,15 @@ def test_the_exponential_is_right_to_its_last_digits(dtype, digits, spread):
     torch.testing.assert_close(p.double(), expected, rtol=0, atol=digits)
     large = expected > 1e-30
     torch.testing.assert_close(p.double()[large], expected[large], rtol=60 * digits, atol=0)
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_nan_is_not_lost(softmax):
+    """Diverged weights must show."""
+    pairs, *_, q, k = setup(torch.float32, softmax)
+    q[0, 2] = torch.nan
+    scores = torch.empty(TILES, T, WIDTH)
+    p = pairs.weights(slice(0, TILES), q, k, scores)
+    assert p.isnan().any(-1).nonzero().tolist() == [[0, 2]]
+    _, grad = pairs.gradient(slice(0, TILES), scores, torch.ones_like(scores), None)
+    assert grad.isnan().any(-1).nonzero().tolist() == [[0, 2]]

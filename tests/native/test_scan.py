@@ -102,3 +102,33 @@ def test_tensors_of_another_type_are_left_to_torch():
     assert not can_scan(x, omega.float(), log_decay, weight)
     assert not can_scan(x, omega, log_decay, weight.real)
     assert not can_scan(x[:, :0], omega, log_decay, weight)
+
+
+def test_states_of_other_shapes_and_types_are_left_to_torch():
+    """C would read past their end."""
+    x, _, omega, log_decay, weight, state = case(2, 4, 3, 1, 2, is_complex=True, with_state=True)
+    assert can_scan(x, omega, log_decay, weight, state)
+    for wrong in (state[:1], state.repeat(2, 1, 1), state[..., :1], state.real, state.cfloat()):
+        assert not can_scan(x, omega, log_decay, weight, wrong)
+    assert not can_scan(x, omega, log_decay, weight[..., :1])
+    assert not can_scan(x, omega, log_decay[:, :1], weight[:, :1])
+    assert not can_scan(x, omega[:1], log_decay, weight)
+
+
+def test_what_torch_has_only_noted_as_conjugated():
+    inputs = case(2, 9, 3, 1, 2, is_complex=True, with_state=True)
+    inputs[3:] = [t.conj() for t in inputs[3:]]
+    for found, expected in zip(scan(*inputs, need_state=True), loop(*inputs), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    x = inputs[0].requires_grad_()
+    cotangent = torch.randn(2, 3, 2, dtype=torch.complex128).conj()
+    ours, theirs = (torch.autograd.grad(f[1], x, cotangent) for f in (scan(*inputs, need_state=True), loop(*inputs)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_second_gradient_is_refused():
+    """With torch's own decorator it would be left out without a word."""
+    inputs = case(1, 9, 3, 1, 2, is_complex=False)
+    x = inputs[0].requires_grad_()
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(scan(*inputs, need_state=False)[0].square().sum(), x, create_graph=True)

@@ -9,6 +9,8 @@ from seqboat_lab.analysis.cost import peak_of_tensors
 from seqboat_lab.config import ConfigError, ModelConfig
 from seqboat_lab.config.configurator import AlwaysConfig
 from seqboat_lab.nn import chunks, tiles
+from seqboat_lab.nn.positions import OriginalDistanceBias
+from seqboat_lab.nn.tiling import Tiling
 from tests.nn.oracle import dense_layer
 
 
@@ -93,3 +95,18 @@ def test_chunks_under_autocast_round_as_whole_tiles_do(make_layer, dtype):
     torch.testing.assert_close(chunked_y, y, **tolerance)
     for a, b in zip(chunked_grads, grads, strict=True):
         assert (a - b).norm() <= tolerance["rtol"] * b.norm() + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("of_v", "of_bias"), [(torch.float, torch.double), (torch.double, torch.float), (torch.half, torch.float)]
+)
+def test_chunks_of_several_types_are_left_to_torch(of_v, of_bias):
+    """C would read and write past the end of the narrower ones."""
+    torch.manual_seed(0)
+    tiling = Tiling(torch.zeros(30, dtype=torch.long), torch.arange(30), 8, bidirectional=False)
+    bias = OriginalDistanceBias(32, 8).to(of_bias)
+    q, k = torch.randn(2, 30, 4, dtype=torch.double).requires_grad_()
+    v = torch.randn(30, 4, dtype=of_v, requires_grad=True)
+    ways = (tiles.TileAttention("softmax", way)(q, k, v, tiling, bias, 0.5) for way in ("chunks", "matmul"))
+    ours, theirs = (torch.autograd.grad(o.sum(), (q, k, v, bias.table)) for o in ways)
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)

@@ -155,7 +155,7 @@ class DiagonalSSM(SSM):
 
     def respond(self, x: Tensor, hidden: Tensor, state: Any, need_state: bool) -> tuple[Tensor, Any]:
         endless = self.truncation is None or state is not None or need_state
-        if endless and native(x) is not None and can_scan(x, self.omega, *(modes := self.modes())):
+        if endless and native(x) is not None and can_scan(x, self.omega, *(modes := self.modes()), state):
             return scan(x, hidden, self.omega, *modes, state, need_state)
         return super().respond(x, hidden, state, need_state)
 
