@@ -3,11 +3,13 @@
 With `SEQBOAT_NATIVE=0` in the environment, or no C compiler, torch computes the same, to rounding.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -47,21 +49,24 @@ def loaded(x: Tensor) -> ctypes.CDLL:
 
 @functools.cache
 def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC") or "cc")  # with options, maybe
+    if shutil.which(compiler[0]) is None:
         return None
     real, integer = TYPES[dtype]
-    command = [compiler, *FLAGS, f"-DREAL={real}", f"-DINTEGER={integer}", *map(str, SOURCES)]
-    path = _cache() / f"{real}-{_fingerprint(command)}.so"
+    command = [*compiler, *FLAGS, f"-DREAL={real}", f"-DINTEGER={integer}", *map(str, SOURCES)]
     try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as directory:  # several workers may be at it
-                new = Path(directory) / path.name
-                subprocess.run([*command, "-o", str(new)], check=True, capture_output=True)
-                new.replace(path)
+        path = _cache() / f"{real}-{_fingerprint(command)}.so"
+        with contextlib.suppress(OSError):  # not compiled yet, or cut off where a machine lost power
+            return ctypes.CDLL(str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as directory:  # several workers may be at it
+            new = Path(directory) / path.name
+            subprocess.run([*command, "-o", str(new)], check=True, capture_output=True)
+            new.replace(path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):  # no such flags, no OpenMP, no directory to write to
+        return None
+    except RuntimeError:  # a user without a home directory
         return None
 
 

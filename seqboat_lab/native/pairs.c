@@ -67,16 +67,17 @@ void pairs_forward(pairs a, REAL *scores, REAL *p) {
     for (int64_t tile = 0; tile < a.tiles; tile++) {
         const int32_t *row = a.row + tile * a.T, *place = a.place + tile * a.T;
         run of = {.last = -1};
+        vec *w = workspace(a.width / LANES + 1);
         for (int64_t t = 0; t < a.T; t++) {
             int64_t keys, first = allowed(&a, row, &of, t, &keys), at = (tile * a.T + t) * a.width;
             REAL *s = scores + at + first;
-            vec w[a.width / LANES + 1];
 #pragma omp simd
             for (int64_t j = 0; j < keys; j++) s[j] += a.table[entry(&a, place[first + j], place[a.back + t])];
             memcpy(w, s, keys * sizeof(REAL));
             weights(w, keys, a.softmax);
             spread(p + at, (REAL *)w, first, keys, a.width);
         }
+        free(w);
     }
 }
 
@@ -86,12 +87,12 @@ void pairs_backward(pairs a, const REAL *scores, REAL *grad, REAL *p, REAL *grad
     for (int64_t tile = 0; tile < a.tiles; tile++) {
         const int32_t *row = a.row + tile * a.T, *place = a.place + tile * a.T;
         run of = {.last = -1};
+        vec *space = workspace(a.width / LANES + 1); /* not of the stack: windows can be longer */
+        const REAL *w = (REAL *)space;
         for (int64_t t = 0; t < a.T; t++) {
             int64_t keys, first = allowed(&a, row, &of, t, &keys), at = (tile * a.T + t) * a.width;
             const REAL *s = scores + at + first;
             REAL *g = grad + at + first, mean = 0;
-            vec space[a.width / LANES + 1];
-            const REAL *w = (REAL *)space;
             memcpy(space, s, keys * sizeof(REAL));
             weights(space, keys, a.softmax);
 #pragma omp simd reduction(+ : mean)
@@ -103,5 +104,6 @@ void pairs_backward(pairs a, const REAL *scores, REAL *grad, REAL *p, REAL *grad
             spread(grad + at, g, first, keys, a.width);
             spread(p + at, w, first, keys, a.width);
         }
+        free(space);
     }
 }

@@ -5,8 +5,6 @@
    comes c = 1 - a, and h - c h is computed: near a = 1, c keeps the digits that a has lost. The modes read 0 where a
    token is hidden. The gradient keeps the states before every SEGMENT-th token and computes those between them again. */
 
-#include <stdlib.h>
-
 #include "vector.h"
 
 #define SEGMENT 32
@@ -164,12 +162,6 @@ static block at(const scan *s, int64_t row, int64_t channel, int64_t direction) 
                    .x = s->x + t * s->d + channel, .hidden = s->hidden + t, .omega = s->omega + channel,
                    .decay = s->decay + mode, .weight = s->weight + mode,
                    .state = s->state ? s->state + (row * s->d + channel) * m : NULL};
-}
-
-static vec *workspace(int64_t vectors) {
-    vec *work = aligned_alloc(sizeof(vec), vectors * sizeof(vec));
-    if (!work) abort();
-    return work;
 }
 
 /* y (B, L, d); new_state (B, d, n, P) or NULL. States go with one direction only. */

@@ -4,6 +4,7 @@
 #define VECTOR_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
@@ -23,6 +24,12 @@ INLINE void store(REAL *to, vec v, int lanes) { memcpy(to, &v, lanes * sizeof(RE
 INLINE vec larger(vec a, vec b) {
     ints which = a > b;
     return (vec)(((ints)a & which) | ((ints)b & ~which));
+}
+
+INLINE vec *workspace(int64_t vectors) {
+    vec *work = aligned_alloc(sizeof(vec), vectors * sizeof(vec));
+    if (!work) abort();
+    return work;
 }
 
 /* exp of x <= 0: 2^k exp(r), |r| <= log(2) / 2, by the Taylor series to the last digit of float or double; 0 where that

@@ -1,4 +1,5 @@
 import os
+import shlex
 import shutil
 
 import pytest
@@ -10,5 +11,5 @@ __all__ = ["make_layer", "one_thread"]
 
 @pytest.fixture(autouse=True)
 def _needs_a_compiler():
-    if shutil.which(os.environ.get("CC") or "cc") is None:
+    if shutil.which(shlex.split(os.environ.get("CC") or "cc")[0]) is None:
         pytest.skip("no C compiler")

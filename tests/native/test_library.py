@@ -52,6 +52,27 @@ def test_processes_that_start_together_compile_one_file(tmp_path):
     assert len(list((tmp_path / "seqboat_lab").iterdir())) == 1
 
 
+def test_a_file_that_was_cut_off_is_compiled_again(tmp_path):
+    assert loads(XDG_CACHE_HOME=str(tmp_path))
+    (path,) = tmp_path.rglob("*.so")
+    path.write_bytes(b"")
+    assert loads(XDG_CACHE_HOME=str(tmp_path))
+    assert path.stat().st_size > 0
+
+
+def test_the_compiler_may_be_given_with_options(tmp_path):
+    assert loads(CC="cc -g0", XDG_CACHE_HOME=str(tmp_path))
+
+
+def test_a_user_without_a_home_has_torch(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(library.Path, "home", no_home)
+    assert library._library.__wrapped__(torch.float32) is None
+
+
 def test_another_processor_or_source_is_another_file(monkeypatch):
     before = library._fingerprint(["cc"])
     assert before == library._fingerprint(["cc"]) != library._fingerprint(["cc", "-g"])

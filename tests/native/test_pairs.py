@@ -98,3 +98,12 @@ def test_nan_is_not_lost(softmax):
     assert p.isnan().any(-1).nonzero().tolist() == [[0, 2]]
     _, grad = pairs.gradient(slice(0, TILES), scores, torch.ones_like(scores), None)
     assert grad.isnan().any(-1).nonzero().tolist() == [[0, 2]]
+
+
+def test_a_window_may_be_longer_than_the_stack():
+    width = 2**21
+    row = torch.zeros(width + 1, dtype=torch.int32)
+    pairs = NativePairs(Window(1, width - 1, 1), row, row, torch.zeros(2), center=0, reach=0, softmax=False)
+    scores = torch.empty(1, 1, width + 1)
+    assert pairs.weights(slice(0, 1), torch.ones(1, 1, 1), torch.ones(1, width + 1, 1), scores).sum() == width + 1
+    pairs.gradient(slice(0, 1), scores, torch.ones_like(scores), None)
