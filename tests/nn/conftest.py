@@ -6,6 +6,7 @@ import torch
 from seqboat_lab.config import ModelConfig
 from seqboat_lab.nn import SeqBoatLayer
 from seqboat_lab.nn.configurator import Decision
+from seqboat_lab.nn.dropout import Dropout
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -19,8 +20,9 @@ def one_thread():
 
 @pytest.fixture
 def torch_alone(monkeypatch):
-    """Nothing in C: torch's operations, as on a GPU."""
+    """Nothing in C, and torch's own dropout: the operations of a GPU."""
     monkeypatch.setenv("SEQBOAT_NATIVE", "0")
+    monkeypatch.setattr(Dropout, "forward", torch.nn.Dropout.forward)
 
 
 @pytest.fixture(scope="session")
