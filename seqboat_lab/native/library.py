@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -64,9 +65,12 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
             subprocess.run([*command, "-o", str(new)], check=True, capture_output=True)
             new.replace(path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):  # no such flags, no OpenMP, no directory to write to
+    except subprocess.CalledProcessError as failed:  # no such flags, no OpenMP
+        said = (failed.stderr.decode(errors="replace").strip() or f"exit status {failed.returncode}").splitlines()[0]
+        warnings.warn(f"{' '.join(compiler)} cannot compile seqboat_lab/native ({said}): torch goes on without, slower; "
+                      "SEQBOAT_NATIVE=0 leaves it out, CC=... names another compiler", stacklevel=2)  # fmt: skip
         return None
-    except RuntimeError:  # a user without a home directory
+    except (OSError, RuntimeError):  # no directory to write to, a user without a home
         return None
 
 

@@ -39,7 +39,15 @@ def test_it_can_be_left_out(monkeypatch):
 def test_torch_does_without_a_compiler_and_where_the_cache_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     assert not loads(CC="no-such-compiler")
-    assert not loads(CC="false", XDG_CACHE_HOME=str(tmp_path))  # a compiler that fails
+    with_false = subprocess.run(
+        [sys.executable, "-c", TRY],
+        env=os.environ | {"CC": "false", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert with_false.stdout.strip() == "False"
+    assert "false cannot compile seqboat_lab/native (exit status 1): torch goes on without" in with_false.stderr
     assert not loads(XDG_CACHE_HOME=str(tmp_path / "file"))
     assert [path.name for path in tmp_path.rglob("*.so")] == []
 
