@@ -67,8 +67,8 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(path))
     except subprocess.CalledProcessError as failed:  # no such flags, no OpenMP
         said = (failed.stderr.decode(errors="replace").strip() or f"exit status {failed.returncode}").splitlines()[0]
-        warnings.warn(f"{' '.join(compiler)} cannot compile seqboat_lab/native ({said}): torch goes on without, slower; "
-                      "SEQBOAT_NATIVE=0 leaves it out, CC=... names another compiler", stacklevel=2)  # fmt: skip
+        problem = f"{compiler[0]} cannot compile seqboat_lab/native ({said}): torch goes on without, slower"
+        warnings.warn(f"{problem}; SEQBOAT_NATIVE=0 leaves it out, CC=... names another compiler", stacklevel=2)
         return None
     except (OSError, RuntimeError):  # no directory to write to, a user without a home
         return None
