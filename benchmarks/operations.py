@@ -3,11 +3,9 @@
 On a GPU every operation that is no view is at least one kernel, launched by the CPU in some microseconds; small layers
 are bound by their number."""
 
-import os
 from collections import Counter
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -45,19 +43,18 @@ class Count(TorchDispatchMode):
 def operations(kind: str, shape: str = "listops") -> dict[str, Any]:
     """Of forward and backward of one layer of this kind at a recipe's shape, one sequence."""
     case = CASES[shape]
-    case = replace(case, config=replace(case.config, attention_backend="sdpa"))
+    case = replace(case, config=replace(case.config, attention_backend="sdpa"))  # as on a GPU; watched, nothing is in C
     if kind == "seqboat":
         layer, x = layer_and_input(case)
     else:
         torch.manual_seed(0)
         layer = make_layer(mixer_config(kind, case).layer(0), 0).to(DEVICE)
         x = torch.randn(1, case.length, case.config.d_model, device=DEVICE, requires_grad=True)
-    with patch.dict(os.environ, SEQBOAT_NATIVE="0"):  # as on a GPU, where attention is `sdpa`
-        with Count() as forward, torch.no_grad():
-            layer(x[:1])
-        x = x[:1].detach().requires_grad_()
-        with Count() as both:
-            training_step(layer, x)
+    with Count() as forward, torch.no_grad():
+        layer(x[:1])
+    x = x[:1].detach().requires_grad_()
+    with Count() as both:
+        training_step(layer, x)
     return {
         "mixer": kind,
         "forward": sum(forward.names.values()),

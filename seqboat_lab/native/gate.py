@@ -47,4 +47,4 @@ class _Gated(torch.autograd.Function):
 
 def _described(gate: Tensor, x: Tensor) -> _Gate:
     h = gate.shape[-1]
-    return _Gate(gate.data_ptr(), x.data_ptr(), gate.numel() // max(1, h), h, x.shape[-1])
+    return _Gate(gate.data_ptr(), x.data_ptr(), gate.numel() // h, h, x.shape[-1])

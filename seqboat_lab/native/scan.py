@@ -26,8 +26,8 @@ class _Gradient(ctypes.Structure):
 def can_scan(x: Tensor, omega: Tensor, log_decay: Tensor, weight: Tensor, state: Tensor | None = None) -> bool:
     """Whether `scan` reads these; torch takes others, or says what is wrong with them."""
     (B, L, d), R, n = x.shape, len(log_decay), log_decay.shape[-1]
-    modes = {weight: (R, d, n), log_decay: (R, d, n)} | ({} if state is None else {state: (B, d, n)})
-    fit = L > 0 and omega.shape == (d,) and all(t.shape == shape for t, shape in modes.items())
+    modes = [log_decay, weight] if state is None else [log_decay, weight, state]
+    fit = L > 0 and omega.shape == (d,) and [t.shape for t in modes] == [(R, d, n), (R, d, n), (B, d, n)][: len(modes)]
     alike = omega.dtype == log_decay.real.dtype == x.dtype and all(t.dtype == log_decay.dtype for t in modes)
     return fit and alike and all(t.device == x.device for t in (omega, *modes))
 

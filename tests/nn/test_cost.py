@@ -26,8 +26,6 @@ from seqboat_lab.nn.cost import (
 from seqboat_lab.nn.mixers import Mixer
 from seqboat_lab.nn.ssm import make_ssm
 
-pytestmark = pytest.mark.usefixtures("torch_alone")  # torch counts its own operations
-
 
 def counted_per_token(forward, length: int, d_model: int) -> float:
     """FLOPs that torch sees per further token: work done once per batch cancels in the difference."""
